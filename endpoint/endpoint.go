@@ -1,0 +1,171 @@
+// Package endpoint keeps the record of every attachment of a container to a
+// network.
+//
+// A record is written before the kernel is touched, marked ready after, and
+// erased last. So at any instant, kill -9 included, either the record or
+// nothing exists, and what a record names can be removed.
+package endpoint
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/berth-net/berth/netns"
+	"github.com/berth-net/berth/plugins"
+	"github.com/berth-net/berth/state"
+)
+
+// ErrNotFound says that no record has the key.
+var ErrNotFound = errors.New("no such endpoint")
+
+// Key names one attachment on this host.
+type Key struct {
+	Network     string `json:"network"`
+	ContainerID string `json:"container"`
+	IfName      string `json:"ifname"`
+}
+
+func (k Key) String() string { return k.Network + "/" + k.ContainerID + "/" + k.IfName }
+
+// Phase tells how far an attachment has come.
+type Phase string
+
+const (
+	Intent Phase = "intent" // the kernel may have all, some or nothing of it
+	Ready  Phase = "ready"
+)
+
+// Record is one attachment.
+type Record struct {
+	Key
+	Driver  string          `json:"driver"`
+	Phase   Phase           `json:"phase"`
+	Owner   string          `json:"owner,omitempty"`
+	Name    string          `json:"name,omitempty"` // of the container
+	NetNS   string          `json:"netns,omitempty"`
+	NetNSID netns.ID        `json:"netnsID,omitzero"`
+	Created time.Time       `json:"created"`
+	Config  json.RawMessage `json:"config,omitempty"` // what Add was given, so that a Del without a caller can be made from it
+
+	HostIfName string                `json:"hostIfname,omitempty"`
+	MAC        MAC                   `json:"mac,omitempty"`
+	Addresses  []netip.Prefix        `json:"addresses,omitempty"`
+	Ports      []plugins.PortMapping `json:"ports,omitempty"`
+	Aliases    []string              `json:"aliases,omitempty"`
+	Result     *plugins.Result       `json:"result,omitempty"` // once ready
+	Driven     json.RawMessage       `json:"driven,omitempty"` // what the driver itself must remember
+}
+
+// Alive tells whether the namespace that the record names still exists and is
+// still the same one: a path such as /proc/PID/ns/net may meanwhile belong to
+// another process.
+func (r *Record) Alive() bool {
+	ns, err := netns.Open(r.NetNS)
+	if err != nil {
+		return false
+	}
+	defer ns.Close()
+	id, err := ns.ID()
+	return err == nil && id == r.NetNSID
+}
+
+// MAC is a hardware address that reads and writes as text.
+type MAC net.HardwareAddr
+
+func (m MAC) String() string               { return net.HardwareAddr(m).String() }
+func (m MAC) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+func (m *MAC) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		*m = nil
+		return nil
+	}
+	hw, err := net.ParseMAC(string(text))
+	*m = MAC(hw)
+	return err
+}
+
+var bucket = []byte("endpoints")
+
+// separator cannot occur in a network's name, a container id or an ifname.
+const separator = "\x00"
+
+func (k Key) bytes() []byte {
+	return []byte(k.Network + separator + k.ContainerID + separator + k.IfName)
+}
+
+// Put writes the record, over an older one of the same key.
+func Put(tx *state.Tx, r *Record) error {
+	b, err := tx.CreateBucketIfNotExists(bucket)
+	if err != nil {
+		return fmt.Errorf("record endpoint %s: %w", r.Key, err)
+	}
+	raw, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("encode endpoint %s: %w", r.Key, err)
+	}
+	if err := b.Put(r.bytes(), raw); err != nil {
+		return fmt.Errorf("record endpoint %s: %w", r.Key, err)
+	}
+	return nil
+}
+
+// Get reads one record, or fails with ErrNotFound.
+func Get(tx *state.Tx, k Key) (*Record, error) {
+	b := tx.Bucket(bucket)
+	if b == nil {
+		return nil, fmt.Errorf("read endpoint %s: %w", k, ErrNotFound)
+	}
+	raw := b.Get(k.bytes())
+	if raw == nil {
+		return nil, fmt.Errorf("read endpoint %s: %w", k, ErrNotFound)
+	}
+	return decode(k.String(), raw)
+}
+
+// Delete erases one record. One that is not there is success.
+func Delete(tx *state.Tx, k Key) error {
+	b := tx.Bucket(bucket)
+	if b == nil {
+		return nil
+	}
+	if err := b.Delete(k.bytes()); err != nil {
+		return fmt.Errorf("erase endpoint %s: %w", k, err)
+	}
+	return nil
+}
+
+// List reads the records of one network, or all where network is empty, in
+// the order of their keys.
+func List(tx *state.Tx, network string) ([]*Record, error) {
+	b := tx.Bucket(bucket)
+	if b == nil {
+		return nil, nil
+	}
+	var prefix []byte
+	if network != "" {
+		prefix = []byte(network + separator)
+	}
+	var records []*Record
+	c := b.Cursor()
+	for k, raw := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, raw = c.Next() {
+		r, err := decode(string(bytes.ReplaceAll(k, []byte(separator), []byte("/"))), raw)
+		if err != nil {
+			return nil, err
+		}
+		records = append(records, r)
+	}
+	return records, nil
+}
+
+func decode(name string, raw []byte) (*Record, error) {
+	r := new(Record)
+	if err := json.Unmarshal(raw, r); err != nil {
+		return nil, fmt.Errorf("decode endpoint %s: %w", name, err)
+	}
+	return r, nil
+}

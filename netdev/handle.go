@@ -1,0 +1,74 @@
+// Package netdev makes and changes network devices, addresses, routes,
+// neighbours and forwarding entries by rtnetlink.
+//
+// All of it is methods of a Handle, which is bound to one network namespace
+// when it is opened: no method enters a namespace, except for sysctls, which
+// have no other way.
+package netdev
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/vishvananda/netlink"
+	vns "github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-net/berth/netns"
+)
+
+// ErrNotFound says that a device, address or route is not there. It satisfies
+// errors.Is(err, fs.ErrNotExist) too.
+var ErrNotFound = fmt.Errorf("not found: %w", fs.ErrNotExist)
+
+// attempts bounds the repeats of a dump that the kernel interrupted because
+// the host's devices changed meanwhile.
+const attempts = 10
+
+// Handle is an open rtnetlink socket in one namespace. It is for one
+// goroutine at a time.
+type Handle struct {
+	nl *netlink.Handle
+	ns *netns.Handle // nil: the thread's own
+}
+
+// Here opens a handle in the calling thread's namespace.
+func Here() (*Handle, error) {
+	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open rtnetlink: %w", err)
+	}
+	return &Handle{nl: nl}, nil
+}
+
+// In opens a handle in ns, which must outlive it.
+func In(ns *netns.Handle) (*Handle, error) {
+	nl, err := netlink.NewHandleAt(vns.NsHandle(ns.FD()), unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open rtnetlink in netns %s: %w", ns.Path(), err)
+	}
+	return &Handle{nl: nl, ns: ns}, nil
+}
+
+// Close closes the socket, not the namespace.
+func (h *Handle) Close() { h.nl.Close() }
+
+// retry repeats a dump that was interrupted (NLM_F_DUMP_INTR, EINTR).
+func retry[T any](dump func() (T, error)) (result T, err error) {
+	for range attempts {
+		result, err = dump()
+		if !errors.Is(err, netlink.ErrDumpInterrupted) && !errors.Is(err, unix.EINTR) {
+			return result, err
+		}
+	}
+	return result, err
+}
+
+// missing tells the errors by which the kernel and the library say that an
+// object is not there.
+func missing(err error) bool {
+	var noLink netlink.LinkNotFoundError
+	return errors.As(err, &noLink) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENOENT) ||
+		errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EADDRNOTAVAIL)
+}

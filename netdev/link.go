@@ -1,0 +1,93 @@
+package netdev
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"net"
+
+	"github.com/vishvananda/netlink"
+)
+
+// Link is a device as the kernel describes it.
+type Link = netlink.Link
+
+// MaxNameLen is IFNAMSIZ less the terminating zero.
+const MaxNameLen = 15
+
+// AliasPrefix begins the alias (IFLA_IFALIAS) of every device that berth
+// makes on a host, so that one without a record can be told from a stranger's.
+const AliasPrefix = "berth:"
+
+// HostName is the name of an attachment's device on the host: the same for
+// the same attachment, so that a second Add meets what a crash left.
+func HostName(prefix, network, container, ifname string) string {
+	sum := sha256.Sum256([]byte(network + "\x00" + container + "\x00" + ifname))
+	return fmt.Sprintf("%s%x", prefix, sum[:6])[:min(MaxNameLen, len(prefix)+12)]
+}
+
+// Link finds a device by name; ErrNotFound when there is none.
+func (h *Handle) Link(name string) (Link, error) {
+	link, err := retry(func() (Link, error) { return h.nl.LinkByName(name) })
+	if missing(err) {
+		return nil, fmt.Errorf("find link %s: %w", name, ErrNotFound)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find link %s: %w", name, err)
+	}
+	return link, nil
+}
+
+// LinkByIndex finds a device by its index; ErrNotFound when there is none.
+func (h *Handle) LinkByIndex(index int) (Link, error) {
+	link, err := retry(func() (Link, error) { return h.nl.LinkByIndex(index) })
+	if missing(err) {
+		return nil, fmt.Errorf("find link %d: %w", index, ErrNotFound)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find link %d: %w", index, err)
+	}
+	return link, nil
+}
+
+// Links lists every device: never on the path of an Add or Del, whose cost
+// must not grow with the host.
+func (h *Handle) Links() ([]Link, error) {
+	links, err := retry(h.nl.LinkList)
+	if err != nil {
+		return nil, fmt.Errorf("list links: %w", err)
+	}
+	return links, nil
+}
+
+// SetUp brings a device up.
+func (h *Handle) SetUp(link Link) error {
+	if err := h.nl.LinkSetUp(link); err != nil {
+		return fmt.Errorf("set link %s up: %w", link.Attrs().Name, err)
+	}
+	return nil
+}
+
+// SetMAC changes a device's hardware address.
+func (h *Handle) SetMAC(link Link, mac net.HardwareAddr) error {
+	if err := h.nl.LinkSetHardwareAddr(link, mac); err != nil {
+		return fmt.Errorf("set MAC %s of link %s: %w", mac, link.Attrs().Name, err)
+	}
+	return nil
+}
+
+// SetAlias names a device's purpose (IFLA_IFALIAS).
+func (h *Handle) SetAlias(link Link, alias string) error {
+	if err := h.nl.LinkSetAlias(link, alias); err != nil {
+		return fmt.Errorf("set alias of link %s: %w", link.Attrs().Name, err)
+	}
+	return nil
+}
+
+// DeleteLink removes a device by name. One that is not there is success.
+func (h *Handle) DeleteLink(name string) error {
+	err := h.nl.LinkDel(&netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Name: name}})
+	if err != nil && !missing(err) {
+		return fmt.Errorf("delete link %s: %w", name, err)
+	}
+	return nil
+}

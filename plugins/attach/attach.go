@@ -1,0 +1,225 @@
+// Package attach is what the drivers' Add and Del have in common: the record,
+// the addresses and the host ports of an attachment are taken in one
+// transaction before the kernel is touched, and given back in one after.
+package attach
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/berth-net/berth/endpoint"
+	"github.com/berth-net/berth/firewall"
+	"github.com/berth-net/berth/ipam"
+	"github.com/berth-net/berth/netns"
+	"github.com/berth-net/berth/plugins"
+	"github.com/berth-net/berth/state"
+)
+
+// ErrAttached says that the attachment stands already.
+var ErrAttached = errors.New("already attached")
+
+// Spec is what a driver's Add asks for.
+type Spec struct {
+	HostIfName string                // device that will be made on the host; may be empty
+	IPAM       json.RawMessage       // the "ipam" object; nil for none
+	Ports      []plugins.PortMapping // to claim on the host
+	Driven     any                   // what Del must know besides; encoded into the record
+}
+
+// Attachment is an Add under way. End it with Done or Abort.
+type Attachment struct {
+	Record    *endpoint.Record
+	Container *netns.Handle
+	Addresses []ipam.Address
+	IPAM      *ipam.Config // nil without addresses
+
+	// Stale is the record of an earlier Add that a crash interrupted or whose
+	// namespace is dead: the driver removes the devices and rules it names
+	// before making its own.
+	Stale *endpoint.Record
+
+	store *state.Store
+	req   *plugins.Request
+	undo  []func() error
+}
+
+// Begin opens the container's namespace and records the intent, the leases
+// and the host ports: all or nothing.
+func Begin(ctx context.Context, store *state.Store, req *plugins.Request, spec Spec) (*Attachment, error) {
+	container, id, err := openContainer(req)
+	if err != nil {
+		return nil, err
+	}
+	a := &Attachment{Container: container, store: store, req: req}
+	if err := a.begin(ctx, id, spec); err != nil {
+		return nil, errors.Join(err, container.Close())
+	}
+	return a, nil
+}
+
+func (a *Attachment) begin(ctx context.Context, id netns.ID, spec Spec) (err error) {
+	if a.Record, err = newRecord(a.req, id, spec); err != nil {
+		return err
+	}
+	if spec.IPAM != nil {
+		if a.IPAM, err = ipam.Parse(spec.IPAM); err != nil {
+			return err
+		}
+	}
+	if err := a.store.Update(a.take); err != nil {
+		return err
+	}
+	if a.IPAM != nil && !a.IPAM.Embedded() {
+		if err := a.delegateAdd(ctx); err != nil {
+			return a.Abort(err)
+		}
+	}
+	return nil
+}
+
+// take is the transaction of Begin.
+func (a *Attachment) take(tx *state.Tx) error {
+	old, err := endpoint.Get(tx, a.Record.Key)
+	switch {
+	case errors.Is(err, endpoint.ErrNotFound):
+	case err != nil:
+		return err
+	case old.Phase == endpoint.Ready && old.Alive():
+		return plugins.Errorf(plugins.CodeInternal, "attach %s: %w in netns %s; delete it first", old.Key, ErrAttached, old.NetNS)
+	default:
+		a.Stale = old
+		if err := firewall.ReleasePorts(tx, old.Key); err != nil {
+			return err
+		}
+	}
+	if err := firewall.ClaimPorts(tx, a.Record.Key, a.Record.Ports); err != nil {
+		return err
+	}
+	if a.IPAM != nil && a.IPAM.Embedded() {
+		if a.Addresses, err = ipam.Lease(tx, a.IPAM, a.leaseRequest()); err != nil {
+			return err
+		}
+		for _, addr := range a.Addresses {
+			a.Record.Addresses = append(a.Record.Addresses, addr.Prefix)
+		}
+	}
+	return endpoint.Put(tx, a.Record)
+}
+
+func (a *Attachment) leaseRequest() ipam.Request {
+	return ipam.Request{
+		Key:    a.Record.Key,
+		Static: slices.Concat(a.req.Runtime.IPs, a.req.Args.IPs),
+		MAC:    a.req.MAC(),
+		Name:   a.Record.Name,
+	}
+}
+
+// OnAbort registers the inverse of a step that has just succeeded.
+func (a *Attachment) OnAbort(inverse func() error) { a.undo = append(a.undo, inverse) }
+
+// Abort takes back every step, the last one first, then the leases, ports
+// and record, and returns cause joined with what went wrong on the way. Where
+// the kernel could not be cleaned the record stays, for reconcile.
+func (a *Attachment) Abort(cause error) error {
+	errs := []error{cause}
+	clean := true
+	for _, inverse := range slices.Backward(a.undo) {
+		if err := inverse(); err != nil {
+			errs, clean = append(errs, err), false
+		}
+	}
+	if clean {
+		errs = append(errs, a.store.Update(func(tx *state.Tx) error { return giveBack(tx, a.Record.Key) }))
+	}
+	return errors.Join(append(errs, a.Container.Close())...)
+}
+
+// Done marks the record ready with the result.
+func (a *Attachment) Done(result *plugins.Result) error {
+	a.Record.Phase, a.Record.Result = endpoint.Ready, result
+	err := a.store.Update(func(tx *state.Tx) error { return endpoint.Put(tx, a.Record) })
+	if err != nil {
+		return a.Abort(err)
+	}
+	return a.Container.Close()
+}
+
+// End is a driver's Del: it hands the record, or nil where there is none, to
+// teardown, and then gives back leases and ports and erases the record. When
+// teardown fails the record stays, so that Del can be repeated.
+func End(ctx context.Context, store *state.Store, req *plugins.Request, teardown func(*endpoint.Record) error) error {
+	key := keyOf(req)
+	var record *endpoint.Record
+	err := store.View(func(tx *state.Tx) (err error) {
+		if record, err = endpoint.Get(tx, key); errors.Is(err, endpoint.ErrNotFound) {
+			return nil
+		}
+		return err
+	})
+	err = errors.Join(err, teardown(record), delegateDel(ctx, req))
+	if err != nil || record == nil {
+		return err
+	}
+	return store.Update(func(tx *state.Tx) error { return giveBack(tx, key) })
+}
+
+func giveBack(tx *state.Tx, key endpoint.Key) error {
+	return errors.Join(firewall.ReleasePorts(tx, key), ipam.Release(tx, key), endpoint.Delete(tx, key))
+}
+
+func keyOf(req *plugins.Request) endpoint.Key {
+	return endpoint.Key{Network: req.Name, ContainerID: req.ContainerID, IfName: req.IfName}
+}
+
+func newRecord(req *plugins.Request, id netns.ID, spec Spec) (*endpoint.Record, error) {
+	r := &endpoint.Record{
+		Key: keyOf(req), Driver: req.Type, Phase: endpoint.Intent, Owner: req.Owner,
+		Name: req.Args.Pod.Name, NetNS: req.NetNS, NetNSID: id, Created: time.Now().UTC(),
+		Config: req.Config, HostIfName: spec.HostIfName, Ports: spec.Ports, Aliases: req.Runtime.Aliases,
+	}
+	if spec.Driven != nil {
+		raw, err := json.Marshal(spec.Driven)
+		if err != nil {
+			return nil, fmt.Errorf("encode record of %s: %w", r.Key, err)
+		}
+		r.Driven = raw
+	}
+	return r, nil
+}
+
+// openContainer opens the request's namespace and refuses the host's own: a
+// veth with both ends on the host would take the host's address away from it.
+func openContainer(req *plugins.Request) (*netns.Handle, netns.ID, error) {
+	container, err := netns.Open(req.NetNS)
+	if err != nil {
+		return nil, netns.ID{}, plugins.Errorf(plugins.CodeInvalidEnvironment, "CNI_NETNS: %w", err)
+	}
+	id, err := container.ID()
+	if err != nil {
+		return nil, id, errors.Join(err, container.Close())
+	}
+	own, err := ownID()
+	if err != nil {
+		return nil, id, errors.Join(err, container.Close())
+	}
+	if id == own {
+		container.Close()
+		return nil, id, plugins.Errorf(plugins.CodeInvalidEnvironment,
+			"CNI_NETNS: %s is the host's own network namespace; use a network of type host for it", req.NetNS)
+	}
+	return container, id, nil
+}
+
+func ownID() (netns.ID, error) {
+	own, err := netns.Current()
+	if err != nil {
+		return netns.ID{}, err
+	}
+	defer own.Close()
+	return own.ID()
+}
