@@ -1,0 +1,77 @@
+package network
+
+import (
+	"context"
+	"errors"
+
+	"github.com/berth-net/berth/state"
+)
+
+// DefaultDir is where CNI runtimes look for networks.
+const DefaultDir = "/etc/cni/net.d"
+
+// DefaultPath is where the plugins of others are looked for: the directories
+// of the CNI project, of Debian, Fedora and Arch.
+var defaultPath = []string{"/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni", "/usr/local/libexec/cni"}
+
+// Options say where a catalogue's parts are; zero values mean the host's.
+type Options struct {
+	Dir        string       // of conflists
+	Path       []string     // where the plugins of others are looked for
+	Store      *state.Store // records of this boot
+	Containers Containers   // of berth's own runtime; nil: none
+}
+
+// Catalogue is the networks of one host.
+type Catalogue struct {
+	dir        string
+	path       []string
+	store      *state.Store
+	containers Containers
+}
+
+// Open is the catalogue of the host that the calling thread is on. It
+// creates nothing.
+func Open(o Options) (*Catalogue, error) {
+	c := &Catalogue{dir: o.Dir, path: o.Path, store: o.Store, containers: o.Containers}
+	if c.dir == "" {
+		c.dir = DefaultDir
+	}
+	if c.path == nil {
+		c.path = defaultPath
+	}
+	if c.store == nil {
+		store, err := state.Default()
+		if err != nil {
+			return nil, err
+		}
+		c.store = store
+	}
+	return c, nil
+}
+
+// Container is what the catalogue must know of a runtime's container.
+type Container struct {
+	ID       string
+	Name     string
+	NetNS    string   // path; empty while it does not run
+	Networks []string // it joins these when it is started
+}
+
+// Containers is the runtime's side of the catalogue.
+type Containers interface {
+	// Container finds one by name, id or an id's unambiguous beginning, or
+	// fails with ErrNoContainer.
+	Container(ctx context.Context, ref string) (Container, error)
+
+	// Containers lists all, those that are stopped included.
+	Containers(ctx context.Context) ([]Container, error)
+}
+
+// Get finds a network by name, or by an id's beginning of at least twelve
+// digits, or fails with ErrNoNetwork.
+func (c *Catalogue) Get(name string) (*Network, error) { return nil, errors.ErrUnsupported }
+
+// List is all networks in the order of their names. Files that could not be
+// read do not hide the others: they are the error, beside the list.
+func (c *Catalogue) List() ([]*Network, error) { return nil, errors.ErrUnsupported }
