@@ -1,0 +1,76 @@
+# Targets: build install install-dropin uninstall test lint demo bench deps clean
+# Variables: PREFIX CNI_BIN_DIR DESTDIR VERSION COMMIT
+
+PREFIX      ?= /usr/local
+CNI_BIN_DIR ?= /opt/cni/bin
+DESTDIR     ?=
+VERSION     ?= $(shell git describe --tags --dirty 2>/dev/null || echo 0.1.0-dev)
+COMMIT      ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+
+GO      ?= go
+VERPKG  := github.com/berth-net/berth/internal/version
+LDFLAGS := -s -w -X $(VERPKG).Version=$(VERSION) -X $(VERPKG).Commit=$(COMMIT)
+# seccomp: libcontainer's filter, through libseccomp.
+# netgo, osusergo: the resolvers of glibc cannot be linked statically.
+TAGS    := seccomp netgo osusergo
+# Every name that the plugin binary answers to; drop-ins shadow an upstream
+# plugin of that name, so they are linked only on request.
+LINKS   := bridge host overlay macvlan none berth-ipam loopback
+DROPINS := host-local
+
+export GOFLAGS := $(GOFLAGS) -buildvcs=false
+
+.PHONY: build install install-dropin uninstall test lint demo bench deps clean
+
+build: bin/deps-build
+	CGO_ENABLED=1 $(GO) build -trimpath -tags '$(TAGS)' -ldflags '$(LDFLAGS) -linkmode external -extldflags "-static"' -o bin/berth ./cmd/berth
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/cni/berth-cni ./cmd/berth-cni
+	@for name in $(LINKS); do ln -sf berth-cni bin/cni/$$name; done
+
+install: build
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(CNI_BIN_DIR)'
+	install -m 0755 bin/berth '$(DESTDIR)$(PREFIX)/bin/berth'
+	install -m 0755 bin/cni/berth-cni '$(DESTDIR)$(CNI_BIN_DIR)/berth-cni'
+	for name in $(LINKS); do ln -sf berth-cni '$(DESTDIR)$(CNI_BIN_DIR)'/$$name; done
+
+install-dropin: install
+	for name in $(DROPINS); do ln -sf berth-cni '$(DESTDIR)$(CNI_BIN_DIR)'/$$name; done
+
+# Only links that point to berth-cni go: a plugin of the same name that
+# somebody put there since is not ours.
+uninstall:
+	rm -f '$(DESTDIR)$(PREFIX)/bin/berth'
+	for name in $(LINKS) $(DROPINS); do \
+		link='$(DESTDIR)$(CNI_BIN_DIR)'/$$name; \
+		if [ "$$(readlink "$$link")" = berth-cni ]; then rm -f "$$link"; fi; \
+	done
+	rm -f '$(DESTDIR)$(CNI_BIN_DIR)/berth-cni'
+
+test: bin/deps-test build
+	build/test.sh '$(TAGS)'
+
+lint: bin/staticcheck
+	$(GO) vet -tags '$(TAGS)' ./...
+	bin/staticcheck -tags '$(TAGS)' ./...
+
+demo: bin/deps-demo build
+	$(GO) run ./test/demo -berth bin/berth -cni bin/cni
+
+bench: bin/deps-test build
+	$(GO) run ./bench
+
+deps: bin/deps-test
+
+clean:
+	rm -rf bin
+
+# Which packages of build/packages.txt are needed: those marked "build:" to
+# compile, those marked "demo:" besides for the demo, all of them for the
+# tests.
+bin/deps-%: build/packages.txt build/deps.sh
+	build/deps.sh $*
+	@mkdir -p bin && touch $@
+
+# In a module of its own, so that what the linter needs stays out of go.mod.
+bin/staticcheck: build/tools/go.mod build/tools/go.sum
+	$(GO) build -C build/tools -o ../../bin/staticcheck honnef.co/go/tools/cmd/staticcheck
