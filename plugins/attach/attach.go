@@ -62,6 +62,9 @@ func Begin(ctx context.Context, store *state.Store, req *plugins.Request, spec S
 }
 
 func (a *Attachment) begin(ctx context.Context, id netns.ID, spec Spec) (err error) {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	if a.Record, err = newRecord(a.req, id, spec); err != nil {
 		return err
 	}
@@ -70,15 +73,19 @@ func (a *Attachment) begin(ctx context.Context, id netns.ID, spec Spec) (err err
 			return err
 		}
 	}
-	if err := a.store.Update(a.take); err != nil {
-		return err
+	return a.store.Update(a.take)
+}
+
+// Delegate asks the IPAM plugin that the configuration names for the
+// addresses, where they are not leased by package ipam. Call it when the
+// container's device exists and before its addresses are set: a dhcp plugin
+// speaks through that device, and dhcp's own ADD brings it up. When it fails
+// the caller aborts.
+func (a *Attachment) Delegate(ctx context.Context) error {
+	if a.IPAM == nil || a.IPAM.Embedded() {
+		return nil
 	}
-	if a.IPAM != nil && !a.IPAM.Embedded() {
-		if err := a.delegateAdd(ctx); err != nil {
-			return a.Abort(err)
-		}
-	}
-	return nil
+	return a.delegateAdd(ctx)
 }
 
 // take is the transaction of Begin.
