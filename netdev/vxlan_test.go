@@ -1,0 +1,136 @@
+package netdev_test
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/berth-net/berth/netdev"
+	"github.com/berth-net/berth/nettest"
+)
+
+func handle(t *testing.T, h *nettest.Host) *netdev.Handle {
+	t.Helper()
+	dev, err := netdev.In(h.NetNS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(dev.Close)
+	return dev
+}
+
+func vxlanSpec(name string) netdev.VXLAN {
+	return netdev.VXLAN{
+		Name: name, VNI: 42, Port: 4789, Local: netip.MustParseAddr("192.0.2.1"), MTU: 1450,
+		MAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, Alias: "berth:test",
+	}
+}
+
+func TestVXLANClashNamesTheOtherDevice(t *testing.T) {
+	t.Parallel()
+	h := nettest.NewHost(t, "h")
+	dev := handle(t, h)
+	h.Run("ip", "link", "add", "flannel.1", "type", "vxlan", "id", "42", "dstport", "4789", "local", "192.0.2.1")
+	_, err := dev.AddVXLAN(vxlanSpec("vx0"))
+	if !errors.Is(err, netdev.ErrVXLANInUse) || !strings.Contains(err.Error(), "flannel.1") {
+		t.Fatalf("AddVXLAN beside flannel.1: %v", err)
+	}
+}
+
+func TestVXLANBesideAnExternalDeviceNamesIt(t *testing.T) {
+	t.Parallel()
+	h := nettest.NewHost(t, "h")
+	dev := handle(t, h)
+	h.Run("ip", "link", "add", "cilium_vxlan", "type", "vxlan", "external", "dstport", "4789")
+	h.Run("ip", "link", "set", "cilium_vxlan", "up")
+	link, err := dev.AddVXLAN(vxlanSpec("vx0"))
+	if err == nil {
+		err = dev.SetVXLANUp(link, 4789)
+	}
+	if !errors.Is(err, netdev.ErrVXLANInUse) || !strings.Contains(err.Error(), "cilium_vxlan") {
+		t.Fatalf("VXLAN beside cilium_vxlan: %v", err)
+	}
+}
+
+func TestFDBEntriesAreReplacedNeverRefused(t *testing.T) {
+	t.Parallel()
+	h := nettest.NewHost(t, "h")
+	dev := handle(t, h)
+	vx, err := dev.AddVXLAN(vxlanSpec("vx0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mac := net.HardwareAddr{2, 0, 0, 0, 0, 9}
+	old, moved := netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("192.0.2.3")
+	for _, remote := range []netip.Addr{old, old, moved} {
+		if err := dev.ReplaceFDB(vx, mac, remote); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, remote := range []netip.Addr{old, old, moved} {
+		if err := dev.AppendFDB(vx, netdev.AnyMAC, remote); err != nil {
+			t.Fatal(err)
+		}
+	}
+	entries, err := dev.FDB(vx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []netdev.FDBEntry{{MAC: "00:00:00:00:00:00", Remote: old}, {MAC: "00:00:00:00:00:00", Remote: moved}, {MAC: mac.String(), Remote: moved}}
+	slices.SortFunc(entries, func(a, b netdev.FDBEntry) int {
+		return strings.Compare(a.MAC+a.Remote.String(), b.MAC+b.Remote.String())
+	})
+	if !slices.Equal(entries, want) {
+		t.Errorf("FDB is %v, want %v", entries, want)
+	}
+	for range 2 {
+		if err := errors.Join(dev.DeleteFDB(vx, mac, moved), dev.DeleteFDB(vx, netdev.AnyMAC, old)); err != nil {
+			t.Errorf("delete: %v", err)
+		}
+	}
+}
+
+func TestBridgeEntriesNeighboursAndPortFlags(t *testing.T) {
+	t.Parallel()
+	h := nettest.NewHost(t, "h")
+	dev := handle(t, h)
+	vx, err := dev.AddVXLAN(vxlanSpec("vx0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Run("ip", "link", "add", "br0", "type", "bridge")
+	h.Run("ip", "link", "set", "vx0", "master", "br0")
+	br, err := dev.Link("br0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := dev.SetBridgePort(vx, netdev.BridgePort{NeighSuppress: true}); err != nil {
+		t.Fatal(err)
+	}
+	for _, flag := range []string{"learning off", " flood off", "mcast_flood off", "bcast_flood off", "neigh_suppress on"} {
+		if out := h.Run("bridge", "-d", "link", "show", "dev", "vx0"); !strings.Contains(out, flag) {
+			t.Errorf("no %q in %s", flag, out)
+		}
+	}
+	mac := net.HardwareAddr{2, 0, 0, 0, 0, 9}
+	v4, v6 := netip.MustParseAddr("10.0.0.9"), netip.MustParseAddr("fd00::9")
+	for range 2 {
+		if err := errors.Join(dev.ReplaceBridgeFDB(vx, mac), dev.ReplaceNeighbour(br, v4, mac), dev.ReplaceNeighbour(br, v6, mac)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if macs, err := dev.BridgeFDB(vx); err != nil || !slices.Equal(macs, []string{mac.String()}) {
+		t.Errorf("bridge FDB is %v, %v", macs, err)
+	}
+	if n, err := dev.Neighbours(br); err != nil || !slices.Equal(n, []netdev.Neighbour{{v4, mac.String()}, {v6, mac.String()}}) {
+		t.Errorf("neighbours are %v, %v", n, err)
+	}
+	for range 2 {
+		if err := errors.Join(dev.DeleteBridgeFDB(vx, mac), dev.DeleteNeighbour(br, v4), dev.DeleteNeighbour(br, v6)); err != nil {
+			t.Errorf("delete: %v", err)
+		}
+	}
+}
