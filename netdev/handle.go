@@ -54,6 +54,14 @@ func In(ns *netns.Handle) (*Handle, error) {
 // Close closes the socket, not the namespace.
 func (h *Handle) Close() { h.nl.Close() }
 
+// inside runs fn in the handle's namespace, for what is not netlink.
+func (h *Handle) inside(fn func() error) error {
+	if h.ns == nil {
+		return fn()
+	}
+	return h.ns.Do(fn)
+}
+
 // retry repeats a dump that was interrupted (NLM_F_DUMP_INTR, EINTR).
 func retry[T any](dump func() (T, error)) (result T, err error) {
 	for range attempts {

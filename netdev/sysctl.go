@@ -32,10 +32,7 @@ func (h *Handle) SetSysctl(key, value string) error {
 		}
 		return nil
 	}
-	if h.ns == nil {
-		return write()
-	}
-	return h.ns.Do(write)
+	return h.inside(write)
 }
 
 func hasIPv6() bool {

@@ -1,0 +1,144 @@
+package netdev_test
+
+import (
+	"bytes"
+	"errors"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-net/berth/netdev"
+	"github.com/berth-net/berth/nettest"
+)
+
+// announced is a device of one host, and a neighbour on the same segment.
+func announced(t *testing.T) (h *netdev.Handle, link netdev.Link, a, neighbour *nettest.Host) {
+	t.Helper()
+	a, neighbour = nettest.NewHost(t, "a"), nettest.NewHost(t, "neighbour")
+	nettest.Link(a, "eth0", []string{"192.0.2.2/24", "2001:db8::2/64"}, neighbour, "eth0", []string{"192.0.2.1/24", "2001:db8::1/64"})
+	// Until its carrier is noticed a device has no route for multicast.
+	for _, host := range []*nettest.Host{a, neighbour} {
+		eventually(t, func() (string, bool) {
+			out := host.Run("ip", "link", "show", "eth0")
+			return out, strings.Contains(out, "state UP")
+		})
+	}
+	h, err := netdev.In(a.NetNS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.Close)
+	if link, err = h.Link("eth0"); err != nil {
+		t.Fatal(err)
+	}
+	return h, link, a, neighbour
+}
+
+func TestAnnounceCorrectsNeighboursThatKnowAnotherMAC(t *testing.T) {
+	t.Parallel()
+	h, link, _, neighbour := announced(t)
+	for _, addr := range []string{"192.0.2.2", "2001:db8::2"} {
+		neighbour.Run("ip", "neighbour", "replace", addr, "lladdr", "02:00:00:00:00:99", "dev", "eth0", "nud", "stale")
+	}
+	addrs := []netip.Prefix{netip.MustParsePrefix("192.0.2.2/24"), netip.MustParsePrefix("2001:db8::2/64")}
+	if err := h.Announce(link, addrs); err != nil {
+		t.Fatal(err)
+	}
+	for _, addr := range []string{"192.0.2.2", "2001:db8::2"} {
+		eventually(t, func() (string, bool) {
+			out := neighbour.Run("ip", "neighbour", "show", addr)
+			return out, strings.Contains(out, link.Attrs().HardwareAddr.String())
+		})
+	}
+}
+
+func TestAnnounceSendsEachThreeTimes(t *testing.T) {
+	t.Parallel()
+	h, link, _, neighbour := announced(t)
+	sniff := sniffer(t, neighbour, "eth0")
+	addrs := []netip.Prefix{netip.MustParsePrefix("192.0.2.7/24"), netip.MustParsePrefix("2001:db8::7/64")}
+	if err := h.Announce(link, addrs); err != nil {
+		t.Fatal(err)
+	}
+	mac := link.Attrs().HardwareAddr
+	arp, na := 0, 0
+	for arp < 3 || na < 3 {
+		frame, err := sniff()
+		if err != nil {
+			t.Fatalf("%d gratuitous ARP and %d unsolicited NA arrived, want 3 of each: %v", arp, na, err)
+		}
+		switch {
+		case bytes.HasPrefix(frame, append(net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, mac...)) && bytes.HasSuffix(frame, []byte{192, 0, 2, 7}):
+			arp++
+		case bytes.HasPrefix(frame, append(net.HardwareAddr{0x33, 0x33, 0, 0, 0, 1}, mac...)) && frame[54] == 136:
+			na++
+		}
+	}
+}
+
+func TestResolveTellsTheNeighbourOurMAC(t *testing.T) {
+	t.Parallel()
+	h, link, a, neighbour := announced(t)
+	neighbour.Run("ip", "neighbour", "replace", "192.0.2.2", "lladdr", "02:00:00:00:00:99", "dev", "eth0", "nud", "stale")
+	for _, addr := range []string{"192.0.2.1", "2001:db8::1"} {
+		if err := h.Resolve(link, netip.MustParseAddr(addr)); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, func() (string, bool) {
+			out := a.Run("ip", "neighbour", "show", addr)
+			return out, strings.Contains(out, "REACHABLE")
+		})
+	}
+	eventually(t, func() (string, bool) {
+		out := neighbour.Run("ip", "neighbour", "show", "192.0.2.2")
+		return out, strings.Contains(out, link.Attrs().HardwareAddr.String())
+	})
+}
+
+// eventually waits for what the kernel does on another CPU's time.
+func eventually(t *testing.T, done func() (state string, ok bool)) {
+	t.Helper()
+	deadline := time.Now().Add(5 * time.Second)
+	for {
+		state, ok := done()
+		if ok {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("still after 5 s: %s", state)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// sniffer receives the frames that reach a device of h from now on.
+func sniffer(t *testing.T, h *nettest.Host, name string) (next func() ([]byte, error)) {
+	t.Helper()
+	fd := -1
+	err := h.NetNS().Do(func() (err error) {
+		const all = unix.ETH_P_ALL<<8&0xff00 | unix.ETH_P_ALL>>8
+		if fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, all); err != nil {
+			return err
+		}
+		iface, err := net.InterfaceByName(name)
+		if err != nil {
+			return err
+		}
+		wait := unix.Timeval{Sec: 3}
+		return errors.Join(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait),
+			unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: all, Ifindex: iface.Index}))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	return func() ([]byte, error) {
+		buf := make([]byte, 2048)
+		n, _, err := unix.Recvfrom(fd, buf, 0)
+		return buf[:max(n, 0)], err
+	}
+}
