@@ -6,9 +6,25 @@ import "fmt"
 // are given to a's end or b's.
 func Link(a *Host, aName string, aAddrs []string, b *Host, bName string, bAddrs []string) {
 	a.t.Helper()
-	a.Run("ip", "link", "add", aName, "type", "veth", "peer", "name", bName, "netns", fmt.Sprint(b.netnsRef()))
-	a.configure(aName, aAddrs)
-	b.configure(bName, bAddrs)
+	a.pair(aName, b, bName)
+	a.address(aName, aAddrs)
+	b.address(bName, bAddrs)
+}
+
+// pair makes a veth pair, both ends up: an IPv6 address that is given before
+// the link has a carrier answers neighbour solicitations only a second later.
+func (h *Host) pair(name string, peer *Host, peerName string) {
+	h.t.Helper()
+	h.Run("ip", "link", "add", name, "type", "veth", "peer", "name", peerName, "netns", peer.netnsRef())
+	h.Run("ip", "link", "set", name, "up")
+	peer.Run("ip", "link", "set", peerName, "up")
+}
+
+func (h *Host) address(name string, addrs []string) {
+	h.t.Helper()
+	for _, a := range addrs {
+		h.Run("ip", "address", "add", a, "dev", name, "nodad")
+	}
 }
 
 // Switch is an Ethernet segment: a bridge in a namespace of its own.
@@ -31,16 +47,9 @@ func (s *Switch) Join(h *Host, name string, addrs ...string) {
 	h.t.Helper()
 	s.ports++
 	port := fmt.Sprintf("p%d", s.ports)
-	Link(s.host, port, nil, h, name, addrs)
+	s.host.pair(port, h, name)
 	s.host.Run("ip", "link", "set", port, "master", "sw")
-}
-
-func (h *Host) configure(name string, addrs []string) {
-	h.t.Helper()
-	for _, a := range addrs {
-		h.Run("ip", "address", "add", a, "dev", name, "nodad")
-	}
-	h.Run("ip", "link", "set", name, "up")
+	h.address(name, addrs)
 }
 
 // netnsRef is a path by which a process in any mount namespace of this

@@ -11,6 +11,7 @@
 package nettest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -114,8 +115,17 @@ func (h *Host) enter() error {
 
 // Command prepares a command; start it with h.Start, or inside h.Do.
 func (h *Host) Command(name string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(h.t.Context(), name, args...)
-	return cmd
+	return exec.CommandContext(h.context(), name, args...)
+}
+
+// context ends with the test; in the test's clean-up, when that has ended, it
+// is one without an end, so that a host can still be asked there.
+func (h *Host) context() context.Context {
+	ctx := h.t.Context()
+	if ctx.Err() != nil {
+		return context.WithoutCancel(ctx)
+	}
+	return ctx
 }
 
 // Start starts cmd inside the host.

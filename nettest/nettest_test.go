@@ -14,8 +14,8 @@ func TestHostsReachEachOtherThroughASwitch(t *testing.T) {
 	sw := nettest.NewSwitch(a)
 	sw.Join(a, "eth0", "192.0.2.1/24", "2001:db8::1/64")
 	sw.Join(b, "eth0", "192.0.2.2/24", "2001:db8::2/64")
-	a.Run("ping", "-c1", "-W2", "192.0.2.2")
-	a.Run("ping", "-c1", "-W2", "2001:db8::2")
+	a.Ping("192.0.2.2")
+	a.Ping("2001:db8::2")
 }
 
 func TestAHostWritesOnlyToItself(t *testing.T) {
