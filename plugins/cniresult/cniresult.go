@@ -9,6 +9,7 @@ import (
 	"net/netip"
 
 	"github.com/containernetworking/cni/pkg/types"
+	types020 "github.com/containernetworking/cni/pkg/types/020"
 	current "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/containernetworking/cni/pkg/types/create"
 
@@ -25,9 +26,10 @@ func Decode(raw []byte) (*plugins.Result, error) {
 	return FromCNI(r)
 }
 
-// Encode writes a result as the given specification version has it.
+// Encode writes a result as the given specification version has it. What an
+// older version has no words for is left out.
 func Encode(r *plugins.Result, version string) ([]byte, error) {
-	converted, err := ToCNI(r).GetAsVersion(version)
+	converted, err := asVersion(r, version)
 	if err != nil {
 		return nil, fmt.Errorf("convert result to version %s: %w", version, err)
 	}
@@ -36,6 +38,15 @@ func Encode(r *plugins.Result, version string) ([]byte, error) {
 		return nil, fmt.Errorf("encode result: %w", err)
 	}
 	return raw, nil
+}
+
+func asVersion(r *plugins.Result, version string) (types.Result, error) {
+	// The library refuses to convert a result without addresses to 0.2.0 and
+	// before, although "ip4" and "ip6" are both optional there.
+	if len(r.IPs) == 0 && (version == "0.1.0" || version == "0.2.0") {
+		return &types020.Result{CNIVersion: version, DNS: types.DNS(r.DNS)}, nil
+	}
+	return ToCNI(r).GetAsVersion(version)
 }
 
 // FromCNI converts from the CNI project's type of any version.

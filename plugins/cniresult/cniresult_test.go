@@ -64,6 +64,20 @@ func TestEveryVersionKeepsAddresses(t *testing.T) {
 	}
 }
 
+func TestEveryVersionTakesAResultWithoutAddresses(t *testing.T) {
+	t.Parallel()
+	for _, version := range []string{"0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"} {
+		raw, err := cniresult.Encode(&plugins.Result{DNS: sample().DNS}, version)
+		if err != nil {
+			t.Fatalf("%s: %v", version, err)
+		}
+		got, err := cniresult.Decode(raw)
+		if err != nil || !reflect.DeepEqual(got.DNS, sample().DNS) {
+			t.Errorf("%s: %+v, %v from %s", version, got, err, raw)
+		}
+	}
+}
+
 func TestHostileResultsAreRefused(t *testing.T) {
 	t.Parallel()
 	for raw, want := range map[string]string{

@@ -28,7 +28,7 @@ func Lookup(name string, store *state.Store) plugins.Driver {
 		return overlay.New(store)
 	case "loopback":
 		return loopback.New(store)
-	case "berth-ipam":
+	case "berth-ipam", "host-local": // the second where it stands in for upstream's
 		return ipam.New(store)
 	}
 	return nil
