@@ -1,0 +1,226 @@
+package overlay
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/berth-net/berth/netdev"
+	"github.com/berth-net/berth/plugins"
+)
+
+// Control planes: who tells a host behind which peer an endpoint is.
+const (
+	Static = "static" // peers are in the configuration
+	Etcd   = "etcd"   // the agent programs exact entries
+	EVPN   = "evpn"   // a BGP daemon on the host programs them
+)
+
+const (
+	defaultPort = 4789 // RFC 7348, section 5
+	maxVNI      = 1<<24 - 1
+	minMTU      = 1280 // IPv6's least (RFC 8200, section 5)
+)
+
+// Config is the driver's JSON object. README.md says what each key does.
+type Config struct {
+	ControlPlane string       `json:"controlPlane"`
+	VNI          uint32       `json:"vni"`
+	Port         uint16       `json:"port"`
+	Peers        []netip.Addr `json:"peers"`
+	Underlay     string       `json:"underlay"`
+	Local        netip.Addr   `json:"local"`
+
+	Bridge      string          `json:"bridge"`
+	MTU         int             `json:"mtu"`
+	IPMasq      bool            `json:"ipMasq"`
+	Internal    bool            `json:"internal"`
+	HairpinMode bool            `json:"hairpinMode"`
+	IPAM        json.RawMessage `json:"ipam"`
+
+	network string
+}
+
+// parse decodes and validates the configuration without looking at the host.
+func parse(net *plugins.Network) (*Config, error) {
+	c := &Config{network: net.Name}
+	if err := json.Unmarshal(net.Config, c); err != nil {
+		return nil, plugins.Errorf(plugins.CodeDecode, "decode overlay configuration of network %s: %w", net.Name, err)
+	}
+	c.setDefaults()
+	for _, check := range []func() error{c.checkControlPlane, c.checkVXLAN, c.checkPeers, c.checkLocal, c.checkDevices} {
+		if err := check(); err != nil {
+			return nil, &plugins.Error{Code: plugins.CodeInvalidConfig, Err: fmt.Errorf("network %s: %w", net.Name, err)}
+		}
+	}
+	return c, nil
+}
+
+func (c *Config) setDefaults() {
+	if c.ControlPlane == "" {
+		c.ControlPlane = Etcd
+		if c.Peers != nil {
+			c.ControlPlane = Static
+		}
+	}
+	if c.Port == 0 {
+		c.Port = defaultPort
+	}
+	for i, p := range c.Peers {
+		c.Peers[i] = p.Unmap()
+	}
+	c.Local = c.Local.Unmap()
+	if c.Bridge == "" {
+		c.Bridge = deviceName("bo-", c.network)
+	}
+}
+
+// deviceName is prefix and the network's name where that fits into a device's
+// name, or a hash of it where not.
+func deviceName(prefix, network string) string {
+	if name := prefix + network; len(name) <= netdev.MaxNameLen {
+		return name
+	}
+	return netdev.HostName(prefix, network, "", "")
+}
+
+func (c *Config) vxlanName() string { return deviceName("vx-", c.network) }
+
+func (c *Config) checkControlPlane() error {
+	switch c.ControlPlane {
+	case Static:
+		if len(c.Peers) == 0 {
+			return fmt.Errorf("peers: the static control plane needs the addresses of the other hosts")
+		}
+	case Etcd, EVPN:
+		if len(c.Peers) > 0 {
+			return fmt.Errorf("peers: are for the static control plane; with controlPlane %q they are found", c.ControlPlane)
+		}
+	default:
+		return fmt.Errorf("controlPlane: %q is unknown; use %q, %q or %q", c.ControlPlane, Static, Etcd, EVPN)
+	}
+	return nil
+}
+
+func (c *Config) checkVXLAN() error {
+	// The cluster gives a network of etcd its VNI.
+	if c.VNI == 0 && c.ControlPlane == Etcd {
+		return nil
+	}
+	if c.VNI < 1 || c.VNI > maxVNI {
+		return fmt.Errorf("vni: %d is outside 1 to %d", c.VNI, maxVNI)
+	}
+	return nil
+}
+
+func (c *Config) checkPeers() error {
+	for i, p := range c.Peers {
+		if err := checkVTEP(p); err != nil {
+			return fmt.Errorf("peers: %w", err)
+		}
+		if p.Is4() != c.Peers[0].Is4() {
+			return fmt.Errorf("peers: %s and %s are of different families; one VXLAN device has one", c.Peers[0], p)
+		}
+		if slices.Contains(c.Peers[:i], p) {
+			return fmt.Errorf("peers: %s is listed twice", p)
+		}
+	}
+	return nil
+}
+
+func (c *Config) checkLocal() error {
+	if !c.Local.IsValid() {
+		return nil
+	}
+	if err := checkVTEP(c.Local); err != nil {
+		return fmt.Errorf("local: %w", err)
+	}
+	if len(c.Peers) > 0 && c.Peers[0].Is4() != c.Local.Is4() {
+		return fmt.Errorf("local: %s and the peer %s are of different families", c.Local, c.Peers[0])
+	}
+	return nil
+}
+
+// checkVTEP says why an address cannot be an end of a tunnel.
+func checkVTEP(a netip.Addr) error {
+	switch {
+	case !a.IsValid():
+		return fmt.Errorf("an empty address")
+	case a.IsUnspecified(), a.IsMulticast(), a.IsLoopback(), a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return fmt.Errorf("%s is not an address of one host", a)
+	case a.IsLinkLocalUnicast() && a.Is6():
+		return fmt.Errorf("%s is link-local; give the host's global or unique local address", a)
+	}
+	return nil
+}
+
+func (c *Config) checkDevices() error {
+	if err := checkDeviceName("bridge", c.Bridge); err != nil {
+		return err
+	}
+	if c.Underlay != "" {
+		if err := checkDeviceName("underlay", c.Underlay); err != nil {
+			return err
+		}
+	}
+	if c.MTU != 0 && (c.MTU < minMTU || c.MTU > 65535) {
+		return fmt.Errorf("mtu: %d is outside %d to 65535; leave it out to have it follow the underlay's", c.MTU, minMTU)
+	}
+	return nil
+}
+
+func checkDeviceName(key, name string) error {
+	if len(name) > netdev.MaxNameLen || name == "." || name == ".." || strings.ContainsAny(name, "/: \t\n\x00%") {
+		return fmt.Errorf("%s: %q is no device name (1 to %d characters, no '/', ':' or blanks)", key, name, netdev.MaxNameLen)
+	}
+	return nil
+}
+
+// encapsulation is what VXLAN adds to a packet: outer IP, UDP and VXLAN
+// headers, and the inner Ethernet header (RFC 7348, section 5).
+func encapsulation(underlay netip.Addr) int {
+	if underlay.Is4() {
+		return 20 + 8 + 8 + 14
+	}
+	return 40 + 8 + 8 + 14
+}
+
+// Locally administered addresses, told apart by their first byte.
+const (
+	macOfContainer4 = 0x02
+	macOfContainer6 = 0x06
+	macOfGateway    = 0x0a
+	macOfVTEP       = 0x0e
+)
+
+// gatewayMAC is the same on all hosts of a network, as the gateway's address
+// is, so that a container that moves keeps its neighbour entry.
+func gatewayMAC(vni uint32) net.HardwareAddr {
+	return net.HardwareAddr{macOfGateway, 'b', 'g', byte(vni >> 16), byte(vni >> 8), byte(vni)}
+}
+
+// vtepMAC is the same whenever this host makes the device again: peers
+// remember it (systemd's MACAddressPolicy gives a device without one of its
+// own a new one).
+func vtepMAC(vni uint32, local netip.Addr) net.HardwareAddr {
+	return hashMAC(macOfVTEP, binary.BigEndian.AppendUint32(local.AsSlice(), vni))
+}
+
+// ContainerMAC follows from the address, so that a container that comes back
+// with the same address, on this or another host, is who its peers remember.
+func ContainerMAC(a netip.Addr) net.HardwareAddr {
+	if a.Is4() {
+		return append(net.HardwareAddr{macOfContainer4, 'b'}, a.AsSlice()...)
+	}
+	return hashMAC(macOfContainer6, a.AsSlice())
+}
+
+func hashMAC(first byte, of []byte) net.HardwareAddr {
+	sum := sha256.Sum256(of)
+	return append(net.HardwareAddr{first}, sum[:5]...)
+}
