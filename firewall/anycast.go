@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -74,12 +75,15 @@ func ForgetGateway(a Anycast) error {
 
 // dropIfEmpty deletes a set's table when the set has no element.
 func dropIfEmpty(c *nftables.Conn, set *nftables.Set) error {
-	left, err := c.GetSetElements(set)
-	if errors.Is(err, unix.ENOENT) || err == nil && len(left) > 0 {
+	tables, err := c.ListTablesOfFamily(set.Table.Family)
+	if err != nil {
+		return fmt.Errorf("list nftables tables: %w", err)
+	}
+	if !slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == set.Table.Name }) {
 		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("list nftables set %s: %w", set.Name, err)
+	if left, err := c.GetSetElements(set); err != nil || len(left) > 0 {
+		return err
 	}
 	c.DelTable(set.Table)
 	if err := c.Flush(); err != nil && !errors.Is(err, unix.ENOENT) {
