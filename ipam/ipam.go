@@ -2,7 +2,9 @@
 // boot.
 //
 // A lease belongs to (network, container, ifname): asking again gives the
-// same addresses.
+// same addresses. An address that was given back is the last to be given
+// again. Allocation and release take O(log n) steps in the number of leases,
+// and nothing is ever enumerated, so a range may be of any size.
 package ipam
 
 import (
@@ -11,23 +13,27 @@ import (
 	"net/netip"
 
 	"github.com/berth-net/berth/endpoint"
+	"github.com/berth-net/berth/netns"
 	"github.com/berth-net/berth/plugins"
-	"github.com/berth-net/berth/state"
 )
 
 // Errors that callers tell apart.
 var (
-	ErrExhausted = errors.New("no free address")
-	ErrInUse     = errors.New("address is leased to another endpoint")
+	ErrExhausted  = errors.New("no free address")
+	ErrInUse      = errors.New("address is leased to another endpoint")
+	ErrOutOfRange = errors.New("address is not to be had from the ranges")
 )
 
 // Config is the "ipam" object of a network's configuration, decoded and
 // validated by Parse.
 type Config struct {
-	Type   string
-	Ranges []RangeSet // one address is leased from each set
-	Routes []plugins.Route
-	DNS    plugins.DNS
+	Type         string
+	Ranges       []RangeSet // one address is leased from each set
+	Routes       []plugins.Route
+	DNS          plugins.DNS // from the file that "resolvConf" names
+	Reservations []Reservation
+	Probe        bool     // ask the segment whether an address is in use before using it
+	Unused       []string // keys that are accepted and mean nothing here
 }
 
 // Embedded tells whether the addresses come from this package rather than
@@ -42,6 +48,19 @@ type Range struct {
 	Subnet     netip.Prefix
 	Start, End netip.Addr
 	Gateway    netip.Addr // invalid: none
+
+	// Holes are the runs that are not given to who asks for any address: the
+	// gateway, exclusions and reservations, in order and apart.
+	Holes []Run
+	// Excluded are the runs among them that nobody gets.
+	Excluded []Run
+}
+
+// Reservation keeps an address for the container with the name or the MAC.
+type Reservation struct {
+	Address netip.Addr
+	Name    string
+	MAC     net.HardwareAddr
 }
 
 // Request asks for one address of each range set.
@@ -50,28 +69,15 @@ type Request struct {
 	Static []netip.Prefix // each must lie in a range; a set without one gets a free address
 	MAC    net.HardwareAddr
 	Name   string // of the container, for reservations
+
+	// NetNS and NetNSID tell when a lease that has no endpoint's record is
+	// dead. They may be empty.
+	NetNS   string
+	NetNSID netns.ID
 }
 
 // Address is a leased address with its subnet's length and gateway.
 type Address struct {
 	Prefix  netip.Prefix
 	Gateway netip.Addr
-}
-
-// Parse decodes the "ipam" object of a plugin's configuration and validates
-// it. An error names the key that is wrong and carries plugins.CodeInvalidConfig.
-func Parse(raw []byte) (*Config, error) { return nil, errors.ErrUnsupported }
-
-// Lease gives req.Key one address of each range set, or those that it already
-// has. It fails with ErrExhausted or ErrInUse, and then leases nothing.
-func Lease(tx *state.Tx, c *Config, req Request) ([]Address, error) {
-	return nil, errors.ErrUnsupported
-}
-
-// Release frees every address of the key. None is success.
-func Release(tx *state.Tx, key endpoint.Key) error { return errors.ErrUnsupported }
-
-// Leased lists the addresses of the key.
-func Leased(tx *state.Tx, key endpoint.Key) ([]netip.Addr, error) {
-	return nil, errors.ErrUnsupported
 }
