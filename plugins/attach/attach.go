@@ -28,6 +28,7 @@ type Spec struct {
 	IPAM       json.RawMessage       // the "ipam" object; nil for none
 	Ports      []plugins.PortMapping // to claim on the host
 	Driven     any                   // what Del must know besides; encoded into the record
+	HostNetNS  bool                  // the container must be in the host's namespace; else it must not
 }
 
 // Attachment is an Add under way. End it with Done or Abort.
@@ -50,7 +51,7 @@ type Attachment struct {
 // Begin opens the container's namespace and records the intent, the leases
 // and the host ports: all or nothing.
 func Begin(ctx context.Context, store *state.Store, req *plugins.Request, spec Spec) (*Attachment, error) {
-	container, id, err := openContainer(req)
+	container, id, err := openContainer(req, spec.HostNetNS)
 	if err != nil {
 		return nil, err
 	}
@@ -199,27 +200,38 @@ func newRecord(req *plugins.Request, id netns.ID, spec Spec) (*endpoint.Record, 
 	return r, nil
 }
 
-// openContainer opens the request's namespace and refuses the host's own: a
+// openContainer opens the request's namespace and refuses the wrong kind. A
 // veth with both ends on the host would take the host's address away from it.
-func openContainer(req *plugins.Request) (*netns.Handle, netns.ID, error) {
+func openContainer(req *plugins.Request, wantHost bool) (*netns.Handle, netns.ID, error) {
 	container, err := netns.Open(req.NetNS)
 	if err != nil {
 		return nil, netns.ID{}, plugins.Errorf(plugins.CodeInvalidEnvironment, "CNI_NETNS: %w", err)
 	}
 	id, err := container.ID()
+	if err == nil {
+		err = checkKind(req, id, wantHost)
+	}
 	if err != nil {
 		return nil, id, errors.Join(err, container.Close())
-	}
-	own, err := ownID()
-	if err != nil {
-		return nil, id, errors.Join(err, container.Close())
-	}
-	if id == own {
-		container.Close()
-		return nil, id, plugins.Errorf(plugins.CodeInvalidEnvironment,
-			"CNI_NETNS: %s is the host's own network namespace; use a network of type host for it", req.NetNS)
 	}
 	return container, id, nil
+}
+
+func checkKind(req *plugins.Request, id netns.ID, wantHost bool) error {
+	own, err := ownID()
+	switch {
+	case err != nil:
+		return err
+	case id == own && !wantHost:
+		return plugins.Errorf(plugins.CodeInvalidEnvironment,
+			"CNI_NETNS: %s is the host's own network namespace; use a network of type host for it", req.NetNS)
+	case id != own && wantHost:
+		return plugins.Errorf(plugins.CodeInvalidEnvironment,
+			"CNI_NETNS: %s is a network namespace of the container's own, and network %s is the host's: "+
+				"start the container in the host's namespace (ctr run --net-host, hostNetwork: true in a pod, --network host elsewhere)",
+			req.NetNS, req.Name)
+	}
+	return nil
 }
 
 func ownID() (netns.ID, error) {
