@@ -31,5 +31,3 @@ func (h *Host) NewContainer(name string) *Container {
 	h.t.Cleanup(c.close)
 	return c
 }
-
-func pid() int { return os.Getpid() }

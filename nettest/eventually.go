@@ -1,6 +1,8 @@
 package nettest
 
 import (
+	"context"
+	"fmt"
 	"testing"
 	"time"
 )
@@ -13,18 +15,25 @@ const Patience = 20 * time.Second
 // fails the test with the last error when Patience is over or the test ends.
 func Eventually(t testing.TB, what string, condition func() error) {
 	t.Helper()
-	deadline := time.Now().Add(Patience)
+	if err := Poll(t.Context(), condition); err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+}
+
+// Poll is Eventually outside a test. It returns what condition said last.
+func Poll(ctx context.Context, condition func() error) error {
+	begin := time.Now()
 	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
 		err := condition()
 		if err == nil {
-			return
+			return nil
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: still not after %s: %v", what, Patience, err)
+		if time.Since(begin) > Patience {
+			return fmt.Errorf("still after %s: %w", Patience, err)
 		}
 		select {
-		case <-t.Context().Done():
-			t.Fatalf("%s: not before the test ended: %v", what, err)
+		case <-ctx.Done():
+			return err
 		case <-time.After(pause):
 		}
 	}

@@ -1,6 +1,9 @@
 package nettest
 
-import "fmt"
+import (
+	"fmt"
+	"os"
+)
 
 // Link joins two hosts by a veth pair, both ends up. Addresses, in CIDR form,
 // are given to a's end or b's.
@@ -55,4 +58,4 @@ func (s *Switch) Join(h *Host, name string, addrs ...string) {
 // netnsRef is a path by which a process in any mount namespace of this
 // machine finds the namespace: iproute2 takes it for a name when it has no
 // slash.
-func (h *Host) netnsRef() string { return fmt.Sprintf("/proc/%d/fd/%d", pid(), h.net.FD()) }
+func (h *Host) netnsRef() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), h.net.FD()) }

@@ -15,6 +15,11 @@ const scratch = "/run"
 // through until they are changed.
 var written = []string{"/etc", "/var/lib"}
 
+// fresh are directories that a host has empty, whatever the machine's hold.
+// They are a file system of their own also because overlayfs, on which images
+// are mounted below /var/lib/berth, refuses another overlayfs as upper layer.
+var fresh = []string{"/etc/cni", "/var/lib/cni", "/var/lib/berth"}
+
 // mountHost gives the calling thread's new mount namespace a file system tree
 // in which a test may write what berth writes, unseen by the machine.
 func mountHost() error {
@@ -30,6 +35,14 @@ func mountHost() error {
 	for _, dir := range written {
 		if err := mountOver(dir); err != nil {
 			return err
+		}
+	}
+	for _, dir := range fresh {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		if err := unix.Mount("nettest", dir, "tmpfs", 0, "mode=755"); err != nil {
+			return fmt.Errorf("mount %s: %w", dir, err)
 		}
 	}
 	return nil

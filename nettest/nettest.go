@@ -89,6 +89,12 @@ func (h *Host) close() {
 // NetNS is the host's network namespace, open as long as the test runs.
 func (h *Host) NetNS() *netns.Handle { return h.net }
 
+// Namespaces are paths by which any process of the machine, with the rights
+// to, enters the host while the test runs.
+func (h *Host) Namespaces() (network, mount string) {
+	return h.netnsRef(), fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), h.mnt.Fd())
+}
+
 // Do runs fn on a thread inside the host's network and mount namespaces.
 // Goroutines that fn starts are outside; processes that it starts are inside.
 func (h *Host) Do(fn func() error) error {

@@ -27,16 +27,22 @@ var ErrNoReply = errors.New("no echo reply")
 // with a zone where it is link-local, and returns nil with the first reply. It
 // needs no ping program; it takes about a second where nobody answers.
 func (h *Host) TryPing(dst string) error {
-	addr, err := netip.ParseAddr(dst)
-	if err != nil {
-		return fmt.Errorf("ping: %w", err)
+	if err := h.Do(func() error { return PingFromHere(dst) }); err != nil {
+		return fmt.Errorf("from %s: %w", h.Name, err)
 	}
-	return h.Do(func() error {
-		if err := ping(addr); err != nil {
-			return fmt.Errorf("ping %s from %s: %w", dst, h.Name, err)
-		}
-		return nil
-	})
+	return nil
+}
+
+// PingFromHere is TryPing from the calling thread's namespace.
+func PingFromHere(dst string) error {
+	addr, err := netip.ParseAddr(dst)
+	if err == nil {
+		err = ping(addr)
+	}
+	if err != nil {
+		return fmt.Errorf("ping %s: %w", dst, err)
+	}
+	return nil
 }
 
 // Ping is TryPing, but no reply fails the test.

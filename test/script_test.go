@@ -1,0 +1,77 @@
+package test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	// The test binary becomes each of these by argv[0].
+	testscript.Main(m, map[string]func(){
+		"in":    inMain,
+		"get":   getMain,
+		"ping":  pingMain,
+		"retry": retryMain,
+		"serve": serveMain,
+	})
+}
+
+// built holds the binaries, made once however many scripts run.
+var built = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "berth-bin-")
+	if err != nil {
+		return "", err
+	}
+	return dir, build(dir)
+})
+
+func build(dir string) error {
+	for _, args := range [][]string{
+		{"build", "-tags", "seccomp netgo osusergo", "-o", filepath.Join(dir, "berth"), "./cmd/berth"},
+		{"build", "-o", filepath.Join(dir, "cni", "berth-cni"), "./cmd/berth-cni"},
+	} {
+		cmd := exec.Command("go", args...)
+		cmd.Dir = ".."
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("go %q: %w\n%s", args, err, out)
+		}
+	}
+	for _, name := range []string{"bridge", "host", "overlay", "macvlan", "none", "berth-ipam", "loopback", "host-local"} {
+		if err := os.Symlink("berth-cni", filepath.Join(dir, "cni", name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func TestScripts(t *testing.T) {
+	t.Cleanup(func() {
+		if dir, err := built(); err == nil {
+			os.RemoveAll(dir)
+		}
+	})
+	testscript.Run(t, testscript.Params{
+		Dir:                "scripts",
+		RequireUniqueNames: true,
+		UpdateScripts:      os.Getenv("UPDATE") != "",
+		Setup:              setup,
+		Cmds:               commands,
+	})
+}
+
+func setup(env *testscript.Env) error {
+	dir, err := built()
+	if err != nil {
+		return err
+	}
+	env.Values[scriptKey{}] = &script{t: env.T().(testing.TB)}
+	env.Setenv("PATH", dir+":"+env.Getenv("PATH")+":/usr/sbin:/sbin")
+	env.Setenv("CNI_PATH", filepath.Join(dir, "cni"))
+	return nil
+}
