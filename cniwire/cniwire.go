@@ -94,10 +94,12 @@ func (c *Call) answer(ctx context.Context, command string, speaks *string) ([]by
 	if err != nil {
 		return nil, err
 	}
+	if slices.Contains(Versions, conf.CNIVersion) {
+		*speaks = conf.CNIVersion
+	}
 	if err := checkVersion(command, conf.CNIVersion); err != nil {
 		return nil, err
 	}
-	*speaks = conf.CNIVersion
 	name, driver, err := c.driver(conf)
 	if err != nil {
 		return nil, err

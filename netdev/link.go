@@ -67,6 +67,14 @@ func (h *Handle) SetUp(link Link) error {
 	return nil
 }
 
+// SetDown takes a device down.
+func (h *Handle) SetDown(link Link) error {
+	if err := h.nl.LinkSetDown(link); err != nil {
+		return fmt.Errorf("set link %s down: %w", link.Attrs().Name, err)
+	}
+	return nil
+}
+
 // SetMAC changes a device's hardware address.
 func (h *Handle) SetMAC(link Link, mac net.HardwareAddr) error {
 	if err := h.nl.LinkSetHardwareAddr(link, mac); err != nil {

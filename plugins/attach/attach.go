@@ -176,6 +176,9 @@ func End(ctx context.Context, store *state.Store, req *plugins.Request, teardown
 	return store.Update(func(tx *state.Tx) error { return giveBack(tx, key) })
 }
 
+// NothingToTearDown is the teardown of drivers that make nothing in the kernel.
+func NothingToTearDown(*endpoint.Record) error { return nil }
+
 func giveBack(tx *state.Tx, key endpoint.Key) error {
 	return errors.Join(firewall.ReleasePorts(tx, key), ipam.Release(tx, key), endpoint.Delete(tx, key))
 }
@@ -198,47 +201,4 @@ func newRecord(req *plugins.Request, id netns.ID, spec Spec) (*endpoint.Record, 
 		r.Driven = raw
 	}
 	return r, nil
-}
-
-// openContainer opens the request's namespace and refuses the wrong kind. A
-// veth with both ends on the host would take the host's address away from it.
-func openContainer(req *plugins.Request, wantHost bool) (*netns.Handle, netns.ID, error) {
-	container, err := netns.Open(req.NetNS)
-	if err != nil {
-		return nil, netns.ID{}, plugins.Errorf(plugins.CodeInvalidEnvironment, "CNI_NETNS: %w", err)
-	}
-	id, err := container.ID()
-	if err == nil {
-		err = checkKind(req, id, wantHost)
-	}
-	if err != nil {
-		return nil, id, errors.Join(err, container.Close())
-	}
-	return container, id, nil
-}
-
-func checkKind(req *plugins.Request, id netns.ID, wantHost bool) error {
-	own, err := ownID()
-	switch {
-	case err != nil:
-		return err
-	case id == own && !wantHost:
-		return plugins.Errorf(plugins.CodeInvalidEnvironment,
-			"CNI_NETNS: %s is the host's own network namespace; use a network of type host for it", req.NetNS)
-	case id != own && wantHost:
-		return plugins.Errorf(plugins.CodeInvalidEnvironment,
-			"CNI_NETNS: %s is a network namespace of the container's own, and network %s is the host's: "+
-				"start the container in the host's namespace (ctr run --net-host, hostNetwork: true in a pod, --network host elsewhere)",
-			req.NetNS, req.Name)
-	}
-	return nil
-}
-
-func ownID() (netns.ID, error) {
-	own, err := netns.Current()
-	if err != nil {
-		return netns.ID{}, err
-	}
-	defer own.Close()
-	return own.ID()
 }

@@ -3,7 +3,6 @@ package attach
 import (
 	"context"
 	"errors"
-	"slices"
 
 	"github.com/berth-net/berth/endpoint"
 	"github.com/berth-net/berth/plugins"
@@ -19,10 +18,13 @@ func GC(ctx context.Context, store *state.Store, req *plugins.GCRequest, del fun
 		records, err = endpoint.List(tx, req.Name)
 		return err
 	})
+	valid := make(map[plugins.Attachment]bool, len(req.Valid))
+	for _, v := range req.Valid {
+		valid[v] = true
+	}
 	errs := []error{err}
 	for _, r := range records {
-		valid := slices.Contains(req.Valid, plugins.Attachment{ContainerID: r.ContainerID, IfName: r.IfName})
-		if r.Driver == req.Type && !valid {
+		if r.Driver == req.Type && !valid[plugins.Attachment{ContainerID: r.ContainerID, IfName: r.IfName}] {
 			errs = append(errs, del(ctx, DelRequest(r, req.Network)))
 		}
 	}

@@ -46,7 +46,22 @@ func asVersion(r *plugins.Result, version string) (types.Result, error) {
 	if len(r.IPs) == 0 && (version == "0.1.0" || version == "0.2.0") {
 		return &types020.Result{CNIVersion: version, DNS: types.DNS(r.DNS)}, nil
 	}
-	return ToCNI(r).GetAsVersion(version)
+	to := ToCNI(r)
+	if version != current.ImplementedSpecVersion {
+		withoutNews(to)
+	}
+	return to.GetAsVersion(version)
+}
+
+// withoutNews removes what came with 1.1.0. The library writes it in every
+// version.
+func withoutNews(r *current.Result) {
+	for _, i := range r.Interfaces {
+		i.Mtu, i.SocketPath, i.PciID = 0, "", ""
+	}
+	for i, route := range r.Routes {
+		r.Routes[i] = &types.Route{Dst: route.Dst, GW: route.GW}
+	}
 }
 
 // FromCNI converts from the CNI project's type of any version.

@@ -78,6 +78,21 @@ func TestEveryVersionTakesAResultWithoutAddresses(t *testing.T) {
 	}
 }
 
+func TestNewsStayOutOfOlderVersions(t *testing.T) {
+	t.Parallel()
+	for _, version := range []string{"0.3.0", "0.3.1", "0.4.0", "1.0.0"} {
+		raw, err := cniresult.Encode(sample(), version)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range []string{"mtu", "advmss", "priority", "table", "scope"} {
+			if strings.Contains(string(raw), `"`+key+`"`) {
+				t.Errorf("%s has no key %q: %s", version, key, raw)
+			}
+		}
+	}
+}
+
 func TestHostileResultsAreRefused(t *testing.T) {
 	t.Parallel()
 	for raw, want := range map[string]string{
