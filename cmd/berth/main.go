@@ -42,6 +42,15 @@ func run() int {
 	return 0
 }
 
+// asExit gives an error that has no exit code of its own one.
+func asExit(code int, err error) error {
+	var exit *exitError
+	if err == nil || errors.As(err, &exit) {
+		return err
+	}
+	return &exitError{code, err}
+}
+
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "berth",
@@ -49,7 +58,7 @@ func rootCommand() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(versionCommand())
+	root.AddCommand(versionCommand(), runCommand(), superviseCommand())
 	return root
 }
 

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"os"
+
+	"github.com/opencontainers/runc/libcontainer"
+	// The C constructor that enters a container's namespaces before the Go
+	// runtime starts.
+	_ "github.com/opencontainers/runc/libcontainer/nsenter"
+	"github.com/spf13/cobra"
+
+	"github.com/berth-net/berth/runtime/container"
+)
+
+// libcontainer starts /proc/self/exe with the one argument "init" as a
+// container's first process.
+func init() {
+	if len(os.Args) == 2 && os.Args[1] == "init" {
+		libcontainer.Init()
+	}
+}
+
+const superviseVerb = "supervise"
+
+func superviseCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:    superviseVerb + " ID",
+		Hidden: true,
+		Args:   cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			store, err := container.Open()
+			if err != nil {
+				return err
+			}
+			c, conn, err := store.Supervised(args[0])
+			if err != nil {
+				return err
+			}
+			return container.Supervise(cmd.Context(), c, conn, container.NoNetworks{})
+		},
+	}
+}

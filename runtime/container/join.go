@@ -1,0 +1,104 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/berth-net/berth/netns"
+)
+
+// joinNetworks gives the container its network namespace and attaches it to
+// its networks, in the order in which they were asked for.
+func (s *supervisor) joinNetworks(ctx context.Context) error {
+	for _, n := range s.c.Networks {
+		switch n.Mode {
+		case ModeHost:
+			return nil
+		case ModeContainer:
+			return s.shareNetwork(n.Name)
+		}
+	}
+	if err := s.makeNetNS(); err != nil {
+		return err
+	}
+	// Before the first attachment: one that fails half-way is recorded too.
+	s.onEnd(func() error { return s.net.DetachAll(context.WithoutCancel(ctx), s.c.ID) })
+	ports := s.c.Ports
+	for i, n := range s.c.Networks {
+		if n.Mode == ModeNone {
+			continue
+		}
+		if n.IfName == "" {
+			n.IfName = fmt.Sprintf("eth%d", i)
+		}
+		ep, err := s.net.Attach(ctx, Attachment{
+			ContainerID: s.c.ID, ContainerName: s.c.Name, NetNS: s.st.NetNS, NetworkConfig: n, Ports: ports,
+		})
+		if err != nil {
+			return fmt.Errorf("connect container %s to network %s: %w", s.c.Name, n.Name, err)
+		}
+		s.st.Endpoints = append(s.st.Endpoints, *ep)
+		ports = nil
+	}
+	return nil
+}
+
+// makeNetNS pins a new namespace in this boot's directory, its loopback up.
+func (s *supervisor) makeNetNS() error {
+	path := s.c.store.netns(s.c.ID)
+	ns, err := netns.Create(path)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	s.st.NetNS = path
+	s.onEnd(func() error { return netns.Unpin(path) })
+	return loopbackUp(ns)
+}
+
+func loopbackUp(ns *netns.Handle) error {
+	return ns.Do(func() error {
+		lo, err := netlink.LinkByName("lo")
+		if err == nil {
+			err = netlink.LinkSetUp(lo)
+		}
+		if err != nil {
+			return fmt.Errorf("set loopback up: %w", err)
+		}
+		return nil
+	})
+}
+
+// shareNetwork joins the namespace of another container, which must run.
+func (s *supervisor) shareNetwork(ref string) error {
+	other, err := s.c.store.Get(ref)
+	if err != nil {
+		return err
+	}
+	st, err := other.State()
+	if err != nil {
+		return err
+	}
+	if st.Status != Running {
+		return fmt.Errorf("share the network of container %s: %w", other.Name, ErrNotRunning)
+	}
+	s.st.NetNS, s.st.Endpoints = st.NetNS, st.Endpoints
+	return nil
+}
+
+// ownNetwork tells that the namespace is not the host's nor another
+// container's.
+func (s *supervisor) ownNetwork() bool {
+	return s.st.NetNS == s.c.store.netns(s.c.ID)
+}
+
+// NoNetworks is a Networker without networks.
+type NoNetworks struct{}
+
+func (NoNetworks) Attach(context.Context, Attachment) (*Endpoint, error) {
+	return nil, errors.ErrUnsupported
+}
+func (NoNetworks) DetachAll(context.Context, string) error { return nil }

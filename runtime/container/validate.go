@@ -1,0 +1,75 @@
+package container
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// validate refuses a configuration before anything of it is made.
+func (c *Config) validate() error {
+	return errors.Join(ValidateName(c.Name), c.validateProcess(), c.validateNetworks())
+}
+
+func (c *Config) validateProcess() error {
+	if len(c.Args) == 0 || c.Args[0] == "" {
+		return fmt.Errorf("command: %w: none is given and the image has none", ErrInvalid)
+	}
+	for _, s := range append(append([]string{}, c.Args...), c.Env...) {
+		if strings.ContainsRune(s, 0) {
+			return fmt.Errorf("argument or environment %q: %w: a zero byte", s, ErrInvalid)
+		}
+	}
+	if c.WorkingDir != "" && !path.IsAbs(c.WorkingDir) {
+		return fmt.Errorf("working directory %q: %w: want an absolute path", c.WorkingDir, ErrInvalid)
+	}
+	if c.Hostname != "" && (len(c.Hostname) > 64 || !validHostname.MatchString(c.Hostname)) {
+		return fmt.Errorf("hostname %q: %w: want RFC 1123 labels, at most 64 octets", c.Hostname, ErrInvalid)
+	}
+	if _, err := ParseSignal(c.StopSignal); err != nil {
+		return fmt.Errorf("stop signal: %w", err)
+	}
+	return nil
+}
+
+func (c *Config) validateNetworks() error {
+	for _, n := range c.Networks {
+		if n.Mode != ModeNetwork && len(c.Networks) > 1 {
+			return fmt.Errorf("network %s: %w: it cannot be combined with another", n, ErrInvalid)
+		}
+		if n.Mode != ModeNetwork && len(c.Ports) > 0 {
+			return fmt.Errorf("published ports: %w with --network %s: the container has no address of its own there", ErrInvalid, n)
+		}
+	}
+	return nil
+}
+
+func (n NetworkConfig) String() string {
+	switch n.Mode {
+	case ModeNetwork:
+		return n.Name
+	case ModeContainer:
+		return "container:" + n.Name
+	}
+	return n.Mode
+}
+
+// ParseSignal reads a name with or without SIG, or a number. Empty is
+// SIGTERM.
+func ParseSignal(name string) (unix.Signal, error) {
+	if name == "" {
+		return unix.SIGTERM, nil
+	}
+	upper := strings.ToUpper(name)
+	if s := unix.SignalNum("SIG" + strings.TrimPrefix(upper, "SIG")); s != 0 {
+		return s, nil
+	}
+	var n int
+	if _, err := fmt.Sscanf(upper+"\n", "%d\n", &n); err == nil && n > 0 && n < 65 {
+		return unix.Signal(n), nil
+	}
+	return 0, fmt.Errorf("signal %q: %w: want a name such as TERM or a number from 1 to 64", name, ErrInvalid)
+}
