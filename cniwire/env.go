@@ -4,7 +4,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"unicode"
 
 	"github.com/berth-net/berth/netdev"
 	"github.com/berth-net/berth/plugins"
@@ -53,7 +52,7 @@ func (e *environment) validate() error {
 	if why := nameProblem(e.containerID); why != "" {
 		return envError("CNI_CONTAINERID: %q %s", e.containerID, why)
 	}
-	if why := ifNameProblem(e.ifName); why != "" {
+	if why := netdev.NameProblem(e.ifName); why != "" {
 		return envError("CNI_IFNAME: %q %s", e.ifName, why)
 	}
 	return nil
@@ -90,21 +89,6 @@ func nameProblem(name string) string {
 
 func alphanumeric(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
-}
-
-// ifNameProblem follows dev_valid_name of the kernel's net/core/dev.c.
-func ifNameProblem(name string) string {
-	switch {
-	case name == "":
-		return "is empty"
-	case len(name) > netdev.MaxNameLen:
-		return "is longer than the 15 bytes that an interface name can have"
-	case name == "." || name == "..":
-		return "is not an interface name"
-	case strings.ContainsFunc(name, func(r rune) bool { return r == '/' || r == ':' || unicode.IsSpace(r) || unicode.IsControl(r) }):
-		return "has a slash, a colon, white space or a control character"
-	}
-	return ""
 }
 
 func envError(format string, args ...any) error {

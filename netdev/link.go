@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"net"
+	"strings"
+	"unicode"
 
 	"github.com/vishvananda/netlink"
 )
@@ -13,6 +15,22 @@ type Link = netlink.Link
 
 // MaxNameLen is IFNAMSIZ less the terminating zero.
 const MaxNameLen = 15
+
+// NameProblem says what is wrong with a device's name, nothing where it can
+// be one: dev_valid_name of the kernel's net/core/dev.c.
+func NameProblem(name string) string {
+	switch {
+	case name == "":
+		return "is empty"
+	case len(name) > MaxNameLen:
+		return "is longer than the 15 bytes that an interface name can have"
+	case name == "." || name == "..":
+		return "is not an interface name"
+	case strings.ContainsFunc(name, func(r rune) bool { return r == '/' || r == ':' || unicode.IsSpace(r) || unicode.IsControl(r) }):
+		return "has a slash, a colon, white space or a control character"
+	}
+	return ""
+}
 
 // AliasPrefix begins the alias (IFLA_IFALIAS) of every device that berth
 // makes on a host, so that one without a record can be told from a stranger's.
