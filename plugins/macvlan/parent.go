@@ -1,0 +1,111 @@
+package macvlan
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+
+	"github.com/berth-net/berth/netdev"
+	"github.com/berth-net/berth/netns"
+	"github.com/berth-net/berth/plugins"
+)
+
+// parent is the device that containers' devices are made on.
+type parent struct {
+	on   *netdev.Handle // bound to the parent's namespace
+	ns   *netns.Handle  // where that is the container's; else nil
+	link netdev.Link
+}
+
+func (p *parent) name() string { return p.link.Attrs().Name }
+
+func (p *parent) close() {
+	p.on.Close()
+	if p.ns != nil {
+		p.ns.Close()
+	}
+}
+
+// openParent finds the parent and sees whether it can serve.
+func (d *Driver) openParent(conf *config, container string) (*parent, error) {
+	p := new(parent)
+	if err := p.open(conf, container); err != nil {
+		return nil, err
+	}
+	if err := d.findParent(p, conf); err != nil {
+		p.close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// open opens a handle in the namespace where the parent is.
+func (p *parent) open(conf *config, container string) (err error) {
+	if !conf.LinkInContainer {
+		p.on, err = netdev.Here()
+		return err
+	}
+	if p.ns, err = netns.Open(container); err != nil {
+		return plugins.Errorf(plugins.CodeInvalidEnvironment, "CNI_NETNS: %w", err)
+	}
+	if p.on, err = netdev.In(p.ns); err != nil {
+		p.ns.Close()
+	}
+	return err
+}
+
+func (d *Driver) findParent(p *parent, conf *config) (err error) {
+	if conf.Master == "" {
+		p.link, err = p.on.DefaultRouteLink()
+	} else {
+		p.link, err = p.on.Link(conf.Master)
+	}
+	switch {
+	case errors.Is(err, netdev.ErrNotFound) && conf.Master == "":
+		return plugins.Errorf(plugins.CodeInvalidConfig, "master: none is given and %s has no default route whose device could serve: %w", conf.place(), err)
+	case errors.Is(err, netdev.ErrNotFound):
+		return plugins.Errorf(plugins.CodeInvalidConfig, "master: %s has no device %q: %w", conf.place(), conf.Master, err)
+	case err != nil:
+		return err
+	}
+	if why := d.unfit(p.link, conf); why != nil {
+		return plugins.Errorf(plugins.CodeInvalidConfig, "master %s: %w", p.name(), why)
+	}
+	return nil
+}
+
+func (c *config) place() string {
+	if c.LinkInContainer {
+		return "the container"
+	}
+	return "the host"
+}
+
+// unfit tells why a device cannot be a parent.
+func (d *Driver) unfit(link netdev.Link, conf *config) error {
+	attrs := link.Attrs()
+	switch {
+	case attrs.Flags&net.FlagLoopback != 0:
+		return errors.New("the loopback device has no segment")
+	case attrs.EncapType != "ether":
+		return fmt.Errorf("it is no Ethernet device (link/%s), and macvlan needs frames", attrs.EncapType)
+	case conf.MTU > attrs.MTU:
+		return fmt.Errorf("mtu: %d is more than its own %d", conf.MTU, attrs.MTU)
+	case conf.Mode != netdev.MacvlanPassthru && d.wireless(attrs.Name):
+		return errors.New("it is a wireless station, and an access point takes frames from the one address " +
+			"that has associated only (IEEE 802.11 has no room for another); use a bridge network with masquerade, or mode passthru")
+	}
+	return nil
+}
+
+// wireless tells a device of cfg80211, or of the older wireless extensions.
+func (d *Driver) wireless(name string) bool {
+	for _, sign := range []string{"phy80211", "wireless"} {
+		if _, err := os.Stat(filepath.Join(d.sysfs, "class/net", name, sign)); err == nil {
+			return true
+		}
+	}
+	return false
+}
