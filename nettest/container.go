@@ -28,6 +28,11 @@ func (h *Host) NewContainer(name string) *Container {
 	if err != nil {
 		h.t.Fatalf("make container %s: %v", name, err)
 	}
-	h.t.Cleanup(c.close)
+	h.t.Cleanup(func() {
+		if err := h.Do(func() error { return netns.Unpin(c.Path) }); err != nil {
+			h.t.Error(err)
+		}
+		c.close()
+	})
 	return c
 }
