@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -102,17 +101,12 @@ func TestResolveTellsTheNeighbourOurMAC(t *testing.T) {
 // eventually waits for what the kernel does on another CPU's time.
 func eventually(t *testing.T, done func() (state string, ok bool)) {
 	t.Helper()
-	deadline := time.Now().Add(5 * time.Second)
-	for {
-		state, ok := done()
-		if ok {
-			return
+	nettest.Eventually(t, "kernel", func() error {
+		if state, ok := done(); !ok {
+			return errors.New(state)
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("still after 5 s: %s", state)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+		return nil
+	})
 }
 
 // sniffer receives the frames that reach a device of h from now on.

@@ -99,3 +99,21 @@ func TestBackgroundRunsInsideTheHost(t *testing.T) {
 		return nil
 	})
 }
+
+func TestCutPartsTwoHostsOnly(t *testing.T) {
+	t.Parallel()
+	a, b, c := nettest.NewHost(t, "a"), nettest.NewHost(t, "b"), nettest.NewHost(t, "c")
+	sw := nettest.NewSwitch(a)
+	sw.Join(a, "eth0", "192.0.2.1/24")
+	sw.Join(b, "eth0", "192.0.2.2/24")
+	sw.Join(c, "eth0", "192.0.2.3/24")
+	a.Ping("192.0.2.2")
+	sw.Cut(a, b)
+	if err := a.TryPing("192.0.2.2"); err == nil {
+		t.Error("a reaches b across the cut")
+	}
+	a.Ping("192.0.2.3")
+	b.Ping("192.0.2.3")
+	sw.Heal()
+	a.Ping("192.0.2.2")
+}
