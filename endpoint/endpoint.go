@@ -52,6 +52,9 @@ type Record struct {
 	Created time.Time       `json:"created"`
 	Config  json.RawMessage `json:"config,omitempty"` // what Add was given, so that a Del without a caller can be made from it
 
+	Path []string          `json:"path,omitempty"` // where Add looked for other plugins
+	Args map[string]string `json:"args,omitempty"` // CNI_ARGS of Add
+
 	HostIfName string                `json:"hostIfname,omitempty"`
 	MAC        MAC                   `json:"mac,omitempty"`
 	Addresses  []netip.Prefix        `json:"addresses,omitempty"`
@@ -168,4 +171,10 @@ func decode(name string, raw []byte) (*Record, error) {
 		return nil, fmt.Errorf("decode endpoint %s: %w", name, err)
 	}
 	return r, nil
+}
+
+// Has tells whether there is a record, at less cost than Get.
+func Has(tx *state.Tx, k Key) bool {
+	b := tx.Bucket(bucket)
+	return b != nil && b.Get(k.bytes()) != nil
 }

@@ -26,6 +26,10 @@ import (
 // DefaultRoot is where the directories of all boots are.
 const DefaultRoot = "/run/berth"
 
+// ErrCorrupt says that the database's file is damaged, which nothing that this
+// package does can bring about.
+var ErrCorrupt = errors.New("state is damaged")
+
 // Tx is a transaction; each package keeps to buckets of its own.
 type Tx = bolt.Tx
 
@@ -72,12 +76,10 @@ func (s *Store) Update(fn func(*Tx) error) error {
 		return err
 	}
 	defer unlock()
-	db, err := s.open(false)
-	if err != nil {
+	if err := s.create(); err != nil {
 		return err
 	}
-	defer db.Close()
-	return db.Update(fn)
+	return s.transact(false, func(db *bolt.DB) error { return db.Update(fn) })
 }
 
 // View runs fn in a read-only transaction. Where there is no database yet fn
@@ -91,29 +93,10 @@ func (s *Store) View(fn func(*Tx) error) error {
 		return err
 	}
 	defer unlock()
-	db, err := s.open(true)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
+	if there, err := s.exists(); !there {
 		return err
 	}
-	defer db.Close()
-	return db.View(fn)
-}
-
-func (s *Store) open(readOnly bool) (*bolt.DB, error) {
-	path := filepath.Join(s.dir, "state.db")
-	db, err := bolt.Open(path, 0o600, &bolt.Options{
-		ReadOnly:     readOnly,
-		NoSync:       true,
-		NoGrowSync:   true,
-		FreelistType: bolt.FreelistMapType,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("open state %s: %w", path, err)
-	}
-	return db, nil
+	return s.transact(true, func(db *bolt.DB) error { return db.View(fn) })
 }
 
 // lock takes the host-wide lock. bbolt has one of its own but waits for it by

@@ -29,6 +29,11 @@ type Spec struct {
 	Ports      []plugins.PortMapping // to claim on the host
 	Driven     any                   // what Del must know besides; encoded into the record
 	HostNetNS  bool                  // the container must be in the host's namespace; else it must not
+
+	// Del is the driver's own. Where an address or port is held by an
+	// attachment of the same network whose namespace is dead, that one is
+	// ended by it and the address given; nil: the Add fails.
+	Del Del
 }
 
 // Attachment is an Add under way. End it with Done or Abort.
@@ -45,6 +50,7 @@ type Attachment struct {
 
 	store *state.Store
 	req   *plugins.Request
+	guard *state.Guard
 	undo  []func() error
 }
 
@@ -55,11 +61,20 @@ func Begin(ctx context.Context, store *state.Store, req *plugins.Request, spec S
 	if err != nil {
 		return nil, err
 	}
-	a := &Attachment{Container: container, store: store, req: req}
-	if err := a.begin(ctx, id, spec); err != nil {
+	guard, err := tryGuard(store, keyOf(req))
+	if err != nil {
 		return nil, errors.Join(err, container.Close())
 	}
+	a := &Attachment{Container: container, store: store, req: req, guard: guard}
+	if err := a.begin(ctx, id, spec); err != nil {
+		return nil, errors.Join(err, a.close())
+	}
 	return a, nil
+}
+
+func (a *Attachment) close() error {
+	a.guard.Release()
+	return a.Container.Close()
 }
 
 func (a *Attachment) begin(ctx context.Context, id netns.ID, spec Spec) (err error) {
@@ -74,7 +89,20 @@ func (a *Attachment) begin(ctx context.Context, id netns.ID, spec Spec) (err err
 			return err
 		}
 	}
+	err = a.store.Update(a.take)
+	if spec.Del == nil || !isTaken(err) {
+		return err
+	}
+	n, reapErr := ReapDead(ctx, a.store, a.req.Network, spec.Del)
+	if n == 0 {
+		return errors.Join(err, reapErr)
+	}
 	return a.store.Update(a.take)
+}
+
+// isTaken tells the errors that the end of another attachment may cure.
+func isTaken(err error) bool {
+	return errors.Is(err, ipam.ErrExhausted) || errors.Is(err, ipam.ErrInUse) || errors.Is(err, firewall.ErrPortTaken)
 }
 
 // Delegate asks the IPAM plugin that the configuration names for the
@@ -111,6 +139,7 @@ func (a *Attachment) take(tx *state.Tx) error {
 		if a.Addresses, err = ipam.Lease(tx, a.IPAM, a.leaseRequest()); err != nil {
 			return err
 		}
+		a.Record.Addresses = nil
 		for _, addr := range a.Addresses {
 			a.Record.Addresses = append(a.Record.Addresses, addr.Prefix)
 		}
@@ -124,6 +153,8 @@ func (a *Attachment) leaseRequest() ipam.Request {
 		Static: slices.Concat(a.req.Runtime.IPs, a.req.Args.IPs),
 		MAC:    a.req.MAC(),
 		Name:   a.Record.Name,
+
+		NetNS: a.Record.NetNS, NetNSID: a.Record.NetNSID,
 	}
 }
 
@@ -144,7 +175,7 @@ func (a *Attachment) Abort(cause error) error {
 	if clean {
 		errs = append(errs, a.store.Update(func(tx *state.Tx) error { return giveBack(tx, a.Record.Key) }))
 	}
-	return errors.Join(append(errs, a.Container.Close())...)
+	return errors.Join(append(errs, a.close())...)
 }
 
 // Done marks the record ready with the result.
@@ -154,22 +185,29 @@ func (a *Attachment) Done(result *plugins.Result) error {
 	if err != nil {
 		return a.Abort(err)
 	}
-	return a.Container.Close()
+	return a.close()
 }
 
-// End is a driver's Del: it hands the record, or nil where there is none, to
-// teardown, and then gives back leases and ports and erases the record. When
-// teardown fails the record stays, so that Del can be repeated.
+// End is a driver's Del: it waits for an Add of the same attachment that is
+// under way, hands the record, or nil where there is none, to teardown, and
+// then gives back leases and ports and erases the record. When teardown fails
+// the record stays, so that Del can be repeated. A delegated IPAM plugin comes
+// before: dhcp says goodbye through the container's device.
 func End(ctx context.Context, store *state.Store, req *plugins.Request, teardown func(*endpoint.Record) error) error {
 	key := keyOf(req)
+	release, err := guard(ctx, store, key)
+	if err != nil {
+		return err
+	}
+	defer release()
 	var record *endpoint.Record
-	err := store.View(func(tx *state.Tx) (err error) {
+	err = store.View(func(tx *state.Tx) (err error) {
 		if record, err = endpoint.Get(tx, key); errors.Is(err, endpoint.ErrNotFound) {
 			return nil
 		}
 		return err
 	})
-	err = errors.Join(err, teardown(record), delegateDel(ctx, req))
+	err = errors.Join(err, delegateDel(ctx, req, record), teardown(record))
 	if err != nil || record == nil {
 		return err
 	}
@@ -191,7 +229,7 @@ func newRecord(req *plugins.Request, id netns.ID, spec Spec) (*endpoint.Record, 
 	r := &endpoint.Record{
 		Key: keyOf(req), Driver: req.Type, Phase: endpoint.Intent, Owner: req.Owner,
 		Name: req.Args.Pod.Name, NetNS: req.NetNS, NetNSID: id, Created: time.Now().UTC(),
-		Config: req.Config, HostIfName: spec.HostIfName, Ports: spec.Ports, Aliases: req.Runtime.Aliases,
+		Config: req.Config, Path: req.Path, Args: req.Args.Raw, HostIfName: spec.HostIfName, Ports: spec.Ports, Aliases: req.Runtime.Aliases,
 	}
 	if spec.Driven != nil {
 		raw, err := json.Marshal(spec.Driven)
