@@ -41,6 +41,11 @@ func Encode(r *plugins.Result, version string) ([]byte, error) {
 }
 
 func asVersion(r *plugins.Result, version string) (types.Result, error) {
+	for i, ip := range r.IPs {
+		if !ip.Address.IsValid() || ip.Interface >= len(r.Interfaces) {
+			return nil, fmt.Errorf("ips[%d]: address %s of interface %d is not valid", i, ip.Address, ip.Interface)
+		}
+	}
 	// The library refuses to convert a result without addresses to 0.2.0 and
 	// before, although "ip4" and "ip6" are both optional there.
 	if len(r.IPs) == 0 && (version == "0.1.0" || version == "0.2.0") {
