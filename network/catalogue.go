@@ -3,6 +3,13 @@ package network
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/containernetworking/cni/libcni"
 
 	"github.com/berth-net/berth/state"
 )
@@ -10,7 +17,10 @@ import (
 // DefaultDir is where CNI runtimes look for networks.
 const DefaultDir = "/etc/cni/net.d"
 
-// DefaultPath is where the plugins of others are looked for: the directories
+// minIDLen is how much of an id stands for it: what "ls" prints.
+const minIDLen = 12
+
+// defaultPath is where the plugins of others are looked for: the directories
 // of the CNI project, of Debian, Fedora and Arch.
 var defaultPath = []string{"/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni", "/usr/local/libexec/cni"}
 
@@ -69,9 +79,63 @@ type Containers interface {
 }
 
 // Get finds a network by name, or by an id's beginning of at least twelve
-// digits, or fails with ErrNoNetwork.
-func (c *Catalogue) Get(name string) (*Network, error) { return nil, errors.ErrUnsupported }
+// digits, or fails with ErrNoNetwork. A built-in name wins over a file's.
+func (c *Catalogue) Get(name string) (*Network, error) {
+	networks, broken := c.List()
+	for _, n := range networks {
+		if n.Name == name {
+			return n, nil
+		}
+	}
+	if len(name) >= minIDLen {
+		for _, n := range networks {
+			if strings.HasPrefix(n.ID(), name) {
+				return n, nil
+			}
+		}
+	}
+	// A file that could not be read may be the one that was asked for.
+	return nil, errors.Join(fmt.Errorf("network %q: %w", name, ErrNoNetwork), broken)
+}
 
 // List is all networks in the order of their names. Files that could not be
-// read do not hide the others: they are the error, beside the list.
-func (c *Catalogue) List() ([]*Network, error) { return nil, errors.ErrUnsupported }
+// read do not hide the others: they are the error, beside the list. Of files
+// that have one name the first counts, as for other CNI runtimes.
+func (c *Catalogue) List() ([]*Network, error) {
+	networks, err := c.builtins()
+	errs := []error{err}
+	files, err := libcni.ConfFiles(c.dir, []string{".conflist", ".conf", ".json"})
+	if err != nil {
+		errs = append(errs, fmt.Errorf("list networks: %w", err))
+	}
+	files = slices.DeleteFunc(files, func(f string) bool { return strings.HasPrefix(filepath.Base(f), ".") })
+	for _, file := range files {
+		n, err := readFile(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // removed meanwhile
+		}
+		if err == nil {
+			err = shadowed(networks, n)
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		networks = append(networks, n)
+	}
+	slices.SortFunc(networks, func(a, b *Network) int { return strings.Compare(a.Name, b.Name) })
+	return networks, errors.Join(errs...)
+}
+
+func shadowed(networks []*Network, n *Network) error {
+	for _, other := range networks {
+		if other.Name == n.Name {
+			where := other.File
+			if other.Origin == Builtin {
+				where = "built in"
+			}
+			return fmt.Errorf("read network %s: its name %q is that of another one (%s), which is used instead", n.File, n.Name, where)
+		}
+	}
+	return nil
+}

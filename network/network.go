@@ -50,6 +50,8 @@ type Network struct {
 	Internal   bool
 	Subnets    []Subnet
 	Config     json.RawMessage // the conflist
+
+	chain chain
 }
 
 // Subnet is one range of a network's "ipam" object.
