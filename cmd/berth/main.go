@@ -27,19 +27,29 @@ func main() {
 }
 
 func run() int {
-	err := rootCommand().Execute()
+	cmd, err := rootCommand().ExecuteC()
+	return exitCode(cmd, err)
+}
+
+// exitCode prints the error and chooses the exit code.
+func exitCode(cmd *cobra.Command, err error) int {
 	var exit *exitError
-	if errors.As(err, &exit) {
+	var usage *usageError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit):
 		if exit.err != nil {
-			fmt.Fprintln(os.Stderr, "berth:", exit.err)
+			cmd.PrintErrln(prefixed("berth: ", exit.err))
 		}
 		return exit.code
+	case errors.As(err, &usage):
+		cmd.PrintErrln(prefixed("berth: ", err))
+		cmd.PrintErrf("See: %s --help\n", cmd.CommandPath())
+		return exitUsage
 	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "berth:", err)
-		return 1
-	}
-	return 0
+	cmd.PrintErrln(prefixed("berth: ", err))
+	return 1
 }
 
 // asExit gives an error that has no exit code of its own one.
@@ -53,20 +63,34 @@ func asExit(code int, err error) error {
 
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "berth",
-		Short:         "Container networks and a small container runtime",
+		Use:   "berth",
+		Short: "Container networks and a small container runtime",
+		Long: `berth gives containers their networks: it creates networks of the kinds bridge, host,
+overlay, macvlan and none, connects containers of any runtime to them while they run,
+and runs containers itself.`,
+		Args:          subcommandRequired,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(versionCommand(), runCommand(), superviseCommand())
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	root.AddGroup(
+		&cobra.Group{ID: groupContainers, Title: "Containers:"},
+		&cobra.Group{ID: groupNetworks, Title: "Networks:"},
+		&cobra.Group{ID: groupHost, Title: "Host:"},
+	)
+	root.SetHelpCommandGroupID(groupHost)
+	root.SetCompletionCommandGroupID(groupHost)
+	root.AddCommand(networkCommand(), versionCommand(), runCommand(), superviseCommand())
 	return root
 }
 
 func versionCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "version",
-		Short: "Print version, commit and Go version",
-		Args:  cobra.NoArgs,
+		Use:     "version",
+		GroupID: groupHost,
+		Short:   "Print version, commit and Go version",
+		Args:    exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := fmt.Fprintf(cmd.OutOrStdout(), "berth %s, commit %s, %s\n", version.Version, version.Commit, runtime.Version())
 			return err

@@ -29,8 +29,9 @@ type runFlags struct {
 func runCommand() *cobra.Command {
 	var f runFlags
 	cmd := &cobra.Command{
-		Use:   "run [flags] IMAGE [COMMAND [ARG...]]",
-		Short: "Run a command in a new container",
+		GroupID: groupContainers,
+		Use:     "run [flags] IMAGE [COMMAND [ARG...]]",
+		Short:   "Run a command in a new container",
 		Long: `Run a command in a new container.
 
 IMAGE is a registry reference, oci:DIR[:TAG], docker-archive:FILE or rootfs:DIR.

@@ -1,0 +1,206 @@
+package network
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"net/netip"
+	"time"
+
+	"github.com/berth-net/berth/endpoint"
+	"github.com/berth-net/berth/ipam"
+)
+
+// Inspection is a network with what is attached to it. The JSON keys are
+// Docker's where Docker has the thing.
+type Inspection struct {
+	Name       string
+	ID         string `json:"Id"`
+	Created    time.Time
+	Scope      string // "local"
+	Driver     string
+	EnableIPv4 bool
+	EnableIPv6 bool
+	IPAM       IPAM
+	Internal   bool
+	Attachable bool // always: any running container can be connected
+	Ingress    bool
+	Containers map[string]InspectedEndpoint // by container id
+	Options    map[string]string
+	Labels     map[string]string
+
+	Origin     Origin
+	File       string
+	CNIVersion string
+	Plugins    []string // types, in the order of the chain
+}
+
+// IPAM is where a network's addresses come from.
+type IPAM struct {
+	Driver string
+	Config []InspectedRange
+}
+
+// InspectedRange is one range and how much of it is in use. The counts are
+// those of this host.
+type InspectedRange struct {
+	Subnet     netip.Prefix
+	RangeStart netip.Addr `json:",omitzero"`
+	RangeEnd   netip.Addr `json:",omitzero"`
+	Gateway    netip.Addr `json:",omitzero"`
+	Used       uint64
+	Free       uint64 // at most 2⁶⁴-1
+}
+
+// InspectedEndpoint is one attachment.
+type InspectedEndpoint struct {
+	Name        string
+	EndpointID  string
+	MacAddress  string
+	IPv4Address string // CIDR notation, as with Docker; empty: none
+	IPv6Address string
+
+	IfName    string
+	Addresses []netip.Prefix
+	NetNS     string
+	HostIf    string   `json:",omitempty"` // the device on the host
+	Aliases   []string `json:",omitempty"`
+	Owner     string   // who attached: "berth", "cni"
+	State     string   // "ready", "intent", or "dead" where the container is gone
+}
+
+// Inspect describes a network.
+func (c *Catalogue) Inspect(name string) (*Inspection, error) {
+	n, err := c.Get(name)
+	if err != nil {
+		return nil, err
+	}
+	records, err := c.Endpoints(n.Name)
+	if err != nil {
+		return nil, err
+	}
+	i := &Inspection{
+		Name: n.Name, ID: n.ID(), Created: n.Created, Scope: "local", Driver: n.Driver,
+		Internal: n.Internal, Attachable: true, Containers: map[string]InspectedEndpoint{},
+		Options: orEmpty(n.Options), Labels: orEmpty(n.Labels),
+		Origin: n.Origin, File: n.File, CNIVersion: n.CNIVersion,
+	}
+	links, err := n.chain.links()
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range links {
+		i.Plugins = append(i.Plugins, l.Type)
+	}
+	for _, r := range records {
+		i.Containers[r.ContainerID] = inspectEndpoint(r)
+	}
+	i.IPAM, err = c.inspectIPAM(n, records)
+	for _, r := range i.IPAM.Config {
+		i.EnableIPv4 = i.EnableIPv4 || r.Subnet.Addr().Is4()
+		i.EnableIPv6 = i.EnableIPv6 || r.Subnet.Addr().Is6()
+	}
+	return i, err
+}
+
+func orEmpty(m map[string]string) map[string]string {
+	if m == nil {
+		return map[string]string{}
+	}
+	return m
+}
+
+func inspectEndpoint(r *endpoint.Record) InspectedEndpoint {
+	sum := sha256.Sum256([]byte(r.Key.String()))
+	e := InspectedEndpoint{
+		Name: r.Name, EndpointID: hex.EncodeToString(sum[:]), IfName: r.IfName, Addresses: r.Addresses,
+		NetNS: r.NetNS, HostIf: r.HostIfName, Aliases: r.Aliases, Owner: r.Owner, State: string(r.Phase),
+	}
+	if len(r.MAC) > 0 {
+		e.MacAddress = r.MAC.String()
+	}
+	if !r.Alive() {
+		e.State = "dead"
+	}
+	for _, p := range r.Addresses {
+		if p.Addr().Is4() && e.IPv4Address == "" {
+			e.IPv4Address = p.String()
+		}
+		if p.Addr().Is6() && e.IPv6Address == "" {
+			e.IPv6Address = p.String()
+		}
+	}
+	return e
+}
+
+// inspectIPAM describes the ranges as the IPAM itself reads them, where it is
+// ours, and as they are written where it is another's.
+func (c *Catalogue) inspectIPAM(n *Network, records []*endpoint.Record) (IPAM, error) {
+	var conf struct {
+		IPAM json.RawMessage `json:"ipam"`
+	}
+	if err := json.Unmarshal(n.chain.Plugins[0], &conf); err != nil || conf.IPAM == nil {
+		return IPAM{}, nil
+	}
+	parsed, err := ipam.Parse(conf.IPAM)
+	if err != nil {
+		return IPAM{}, err
+	}
+	info := IPAM{Driver: parsed.Type}
+	for _, set := range parsed.Ranges {
+		for _, r := range set {
+			info.Config = append(info.Config, InspectedRange{Subnet: r.Subnet, RangeStart: r.Start, RangeEnd: r.End, Gateway: r.Gateway})
+		}
+	}
+	if len(info.Config) == 0 {
+		for _, s := range n.Subnets {
+			info.Config = append(info.Config, InspectedRange{Subnet: s.Subnet, RangeStart: s.RangeStart, RangeEnd: s.RangeEnd, Gateway: s.Gateway})
+		}
+	}
+	for i := range info.Config {
+		info.Config[i].count(records)
+	}
+	return info, nil
+}
+
+func (r *InspectedRange) count(records []*endpoint.Record) {
+	for _, rec := range records {
+		for _, p := range rec.Addresses {
+			if r.Subnet.Contains(p.Addr()) {
+				r.Used++
+			}
+		}
+	}
+	if !r.RangeStart.IsValid() || !r.RangeEnd.IsValid() {
+		return
+	}
+	if size := distance(r.RangeStart, r.RangeEnd); size >= r.Used {
+		r.Free = size - r.Used
+	}
+	if r.Gateway.IsValid() && r.RangeStart.Compare(r.Gateway) <= 0 && r.Gateway.Compare(r.RangeEnd) <= 0 && r.Free > 0 {
+		r.Free--
+	}
+}
+
+// distance counts the addresses from a to b, both included, up to 2⁶⁴-1.
+func distance(a, b netip.Addr) uint64 {
+	x, y := a.As16(), b.As16()
+	var hi, lo uint64
+	var borrow int
+	for i := 15; i >= 0; i-- {
+		d := int(y[i]) - int(x[i]) - borrow
+		borrow = 0
+		if d < 0 {
+			d, borrow = d+256, 1
+		}
+		if i >= 8 {
+			lo |= uint64(d) << (8 * (15 - i))
+		} else {
+			hi |= uint64(d) << (8 * (7 - i))
+		}
+	}
+	if hi > 0 || lo+1 == 0 {
+		return 1<<64 - 1
+	}
+	return lo + 1
+}
