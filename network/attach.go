@@ -62,7 +62,7 @@ func (c *Catalogue) Attach(ctx context.Context, network string, ep Endpoint) (*A
 	}
 	defer unlock()
 	var made *Attached
-	err = c.withContainer(ep.ContainerID, func() (err error) {
+	err = c.withContainer(ctx, ep.ContainerID, func() (err error) {
 		made, err = c.attach(ctx, n, ep)
 		return err
 	})
@@ -217,7 +217,7 @@ func nextIfName(h *netdev.Handle, prefix string) (string, error) {
 // Detach ends one attachment, also when the container, its namespace or the
 // network's file is gone. One that is not there is success.
 func (c *Catalogue) Detach(ctx context.Context, key endpoint.Key) error {
-	err := c.withContainer(key.ContainerID, func() error { return c.detach(ctx, key) })
+	err := c.withContainer(ctx, key.ContainerID, func() error { return c.detach(ctx, key) })
 	if err != nil {
 		return fmt.Errorf("disconnect %s: %w", key, err)
 	}
@@ -229,6 +229,11 @@ func (c *Catalogue) detach(ctx context.Context, key endpoint.Key) error {
 	if err != nil || a == nil {
 		return err
 	}
+	return c.detachNow(ctx, a)
+}
+
+// detachNow runs with the container's lock held.
+func (c *Catalogue) detachNow(ctx context.Context, a *attachment) error {
 	if err := c.del(ctx, a); err != nil {
 		return err
 	}
@@ -240,7 +245,7 @@ func (c *Catalogue) detach(ctx context.Context, key endpoint.Key) error {
 
 // DetachAll ends every attachment of a container, the last made first.
 func (c *Catalogue) DetachAll(ctx context.Context, containerID string) error {
-	return c.withContainer(containerID, func() error {
+	return c.withContainer(ctx, containerID, func() error {
 		all, err := c.attachmentsOf(containerID)
 		if err != nil {
 			return err

@@ -11,6 +11,7 @@ import (
 	"github.com/berth-net/berth/ipam"
 	"github.com/berth-net/berth/netns"
 	"github.com/berth-net/berth/plugins"
+	"github.com/berth-net/berth/plugins/attach"
 	"github.com/berth-net/berth/plugins/table"
 	"github.com/berth-net/berth/state"
 )
@@ -124,7 +125,7 @@ func (c *Catalogue) end(ctx context.Context, r *endpoint.Record, force bool) err
 	if a != nil {
 		err = c.Detach(ctx, r.Key)
 	} else {
-		err = c.withContainer(r.ContainerID, func() error { return c.endRecord(ctx, r) })
+		err = c.withContainer(ctx, r.ContainerID, func() error { return c.endRecord(ctx, r) })
 	}
 	if err == nil || !force {
 		return err
@@ -139,13 +140,7 @@ func (c *Catalogue) endRecord(ctx context.Context, r *endpoint.Record) error {
 	if driver == nil {
 		return c.discard(r.Key)
 	}
-	req := &plugins.Request{
-		Network:     plugins.Network{Name: r.Network, Type: r.Driver, Config: r.Config, Path: c.path},
-		ContainerID: r.ContainerID, IfName: r.IfName, Prev: r.Result, Owner: r.Owner,
-	}
-	if r.Alive() {
-		req.NetNS = r.NetNS
-	}
+	req := attach.DelRequest(r, plugins.Network{Path: c.path})
 	if err := driver.Del(ctx, req); err != nil {
 		return fmt.Errorf("disconnect %s: %w", r.Key, err)
 	}

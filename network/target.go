@@ -11,7 +11,7 @@ import (
 
 	"github.com/berth-net/berth/endpoint"
 	"github.com/berth-net/berth/netns"
-	"github.com/berth-net/berth/state"
+	"github.com/berth-net/berth/plugins/attach"
 )
 
 // Beginnings of a reference that names a namespace rather than a container.
@@ -133,10 +133,6 @@ func (c *Catalogue) resolveRecord(ref string) (Container, error) {
 
 // Endpoints are the attachments of a network, or all where network is empty,
 // whoever made them.
-func (c *Catalogue) Endpoints(network string) (records []*endpoint.Record, err error) {
-	err = c.store.View(func(tx *state.Tx) (err error) {
-		records, err = endpoint.List(tx, network)
-		return err
-	})
-	return records, err
+func (c *Catalogue) Endpoints(network string) ([]*endpoint.Record, error) {
+	return attach.Records(c.store, network)
 }
