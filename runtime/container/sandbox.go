@@ -35,9 +35,13 @@ func (s *supervisor) makeSandbox() (*libcontainer.Container, *libcontainer.Proce
 	if err != nil {
 		return nil, nil, err
 	}
+	filter, err := seccompProfile(s.c.Security)
+	if err != nil {
+		return nil, nil, err
+	}
 	config, err := libcontainerConfig(specInput{
 		Config: s.c.Config, Rootfs: rootfs, NetNS: s.st.NetNS, OwnNet: s.ownNetwork(),
-		Process: *process, Mounts: mounts, Cgroup2: cgroups.IsCgroup2UnifiedMode(),
+		Process: *process, Mounts: mounts, Cgroup2: cgroups.IsCgroup2UnifiedMode(), Seccomp: filter,
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("configure container %s: %w", s.c.Name, err)
