@@ -81,7 +81,9 @@ and runs containers itself.`,
 	)
 	root.SetHelpCommandGroupID(groupHost)
 	root.SetCompletionCommandGroupID(groupHost)
-	root.AddCommand(networkCommand(), versionCommand(), runCommand(), superviseCommand())
+	root.AddCommand(networkCommand(), versionCommand())
+	root.AddCommand(runCommand(), psCommand(), execCommand(), logsCommand(), stopCommand(), killCommand(),
+		rmCommand(), inspectCommand(), superviseCommand())
 	return root
 }
 

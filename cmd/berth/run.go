@@ -6,12 +6,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"github.com/berth-net/berth/runtime/container"
 	"github.com/berth-net/berth/runtime/image"
@@ -29,15 +27,15 @@ type runFlags struct {
 func runCommand() *cobra.Command {
 	var f runFlags
 	cmd := &cobra.Command{
-		GroupID: groupContainers,
 		Use:     "run [flags] IMAGE [COMMAND [ARG...]]",
+		GroupID: groupContainers,
 		Short:   "Run a command in a new container",
 		Long: `Run a command in a new container.
 
 IMAGE is a registry reference, oci:DIR[:TAG], docker-archive:FILE or rootfs:DIR.
 The exit code is the container's; 125 is berth's own failure, 126 a command that
 cannot be run, 127 one that was not found, 128+N a command that signal N ended.`,
-		Args: cobra.MinimumNArgs(1),
+		Args: minimumArgs(1, "IMAGE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return asExit(container.CodeBerth, f.run(cmd, args[0], args[1:]))
 		},
@@ -148,29 +146,6 @@ func outcomeError(o *container.Outcome) error {
 		return &exitError{code: o.Code}
 	}
 	return nil
-}
-
-// notForwarded are signals that are about this process, or that the Go
-// runtime sends itself.
-var notForwarded = []os.Signal{unix.SIGCHLD, unix.SIGPIPE, unix.SIGURG, unix.SIGWINCH, unix.SIGTTIN, unix.SIGTTOU, unix.SIGTSTP, unix.SIGCONT}
-
-func forwardSignals(ctx context.Context, session *container.Session, term *terminal) {
-	signals := make(chan os.Signal, 32)
-	signal.Notify(signals)
-	defer signal.Stop(signals)
-	term.tellSize(session)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case sig := <-signals:
-			if sig == unix.SIGWINCH {
-				term.tellSize(session)
-			} else if num, ok := sig.(unix.Signal); ok && !slices.Contains(notForwarded, sig) {
-				session.Signal(num)
-			}
-		}
-	}
 }
 
 // config joins what the image says with what the command line says.

@@ -8,15 +8,24 @@ import (
 	"os"
 	"strings"
 
+	"github.com/berth-net/berth/plugins"
 	"github.com/berth-net/berth/runtime/container"
 )
 
 func (f *runFlags) parseEnv(cfg *container.Config) error {
+	env, err := parseEnv(f.env)
+	cfg.Env = container.MergeEnv(cfg.Env, env)
+	return err
+}
+
+// parseEnv reads K=V, or K for its value in our own environment; one that is
+// not there is left out.
+func parseEnv(args []string) ([]string, error) {
 	var env []string
-	for _, kv := range f.env {
+	for _, kv := range args {
 		key, _, hasValue := strings.Cut(kv, "=")
 		if key == "" {
-			return fmt.Errorf("--env %q: want K=V or K", kv)
+			return nil, fmt.Errorf("--env %q: want K=V or K", kv)
 		}
 		if !hasValue {
 			value, ok := os.LookupEnv(key)
@@ -27,8 +36,7 @@ func (f *runFlags) parseEnv(cfg *container.Config) error {
 		}
 		env = append(env, kv)
 	}
-	cfg.Env = container.MergeEnv(cfg.Env, env)
-	return nil
+	return env, nil
 }
 
 func (f *runFlags) parseNetworks(cfg *container.Config) error {
@@ -91,6 +99,19 @@ func networkOption(n *container.NetworkConfig, option string) error {
 		return fmt.Errorf("option %q: the options are ip=, ip6=, mac=, alias= and interface=", option)
 	}
 	return nil
+}
+
+// formatPort is a published port as ps shows it.
+func formatPort(p plugins.PortMapping) string {
+	host := "0.0.0.0"
+	if p.HostIP.IsValid() {
+		host = p.HostIP.String()
+	}
+	last := ""
+	if p.Count > 1 {
+		last = fmt.Sprintf("-%d", p.HostPort+p.Count-1)
+	}
+	return fmt.Sprintf("%s->%d/%s", net.JoinHostPort(host, fmt.Sprint(p.HostPort)+last), p.ContainerPort, p.Protocol)
 }
 
 func (f *runFlags) parseSecurity(cfg *container.Config) error {

@@ -1,9 +1,6 @@
 package main
 
 import (
-	"os"
-
-	"github.com/opencontainers/runc/libcontainer"
 	// The C constructor that enters a container's namespaces before the Go
 	// runtime starts.
 	_ "github.com/opencontainers/runc/libcontainer/nsenter"
@@ -12,13 +9,7 @@ import (
 	"github.com/berth-net/berth/runtime/container"
 )
 
-// libcontainer starts /proc/self/exe with the one argument "init" as a
-// container's first process.
-func init() {
-	if len(os.Args) == 2 && os.Args[1] == "init" {
-		libcontainer.Init()
-	}
-}
+func init() { container.MaybeInit() }
 
 const superviseVerb = "supervise"
 
@@ -28,7 +19,7 @@ func superviseCommand() *cobra.Command {
 		Hidden: true,
 		Args:   cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			store, err := container.Open()
+			store, networks, err := openContainers()
 			if err != nil {
 				return err
 			}
@@ -36,7 +27,7 @@ func superviseCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return container.Supervise(cmd.Context(), c, conn, container.NoNetworks{})
+			return container.Supervise(cmd.Context(), c, conn, networks)
 		},
 	}
 }

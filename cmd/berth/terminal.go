@@ -63,11 +63,11 @@ func (t *terminal) restore() {
 	}
 }
 
-func (t *terminal) tellSize(session *container.Session) {
+func (t *terminal) tellSize(to signalled) {
 	if t == nil {
 		return
 	}
 	if w, err := unix.IoctlGetWinsize(t.fd, unix.TIOCGWINSZ); err == nil {
-		session.Resize(container.Winsize{Rows: w.Row, Cols: w.Col})
+		to.Resize(container.Winsize{Rows: w.Row, Cols: w.Col})
 	}
 }

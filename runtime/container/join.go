@@ -2,7 +2,6 @@ package container
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/vishvananda/netlink"
@@ -94,11 +93,3 @@ func (s *supervisor) shareNetwork(ref string) error {
 func (s *supervisor) ownNetwork() bool {
 	return s.st.NetNS == s.c.store.netns(s.c.ID)
 }
-
-// NoNetworks is a Networker without networks.
-type NoNetworks struct{}
-
-func (NoNetworks) Attach(context.Context, Attachment) (*Endpoint, error) {
-	return nil, errors.ErrUnsupported
-}
-func (NoNetworks) DetachAll(context.Context, string) error { return nil }

@@ -4,16 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
-	"github.com/opencontainers/cgroups"
-	"github.com/opencontainers/cgroups/manager"
-	"github.com/opencontainers/runc/libcontainer"
 	"golang.org/x/sys/unix"
-
-	"github.com/berth-net/berth/netns"
-	"os"
-	"path/filepath"
 )
 
 // patience is how long a supervisor may take to clean up after its container
@@ -45,7 +39,12 @@ func (c *Container) Remove(ctx context.Context, o RemoveOptions) error {
 		return err
 	}
 	defer lock.Release()
-	return errors.Join(c.cleanUp(ctx, o.Networks), c.discard())
+	// What could not be cleaned up keeps its record, so that it can be
+	// tried again.
+	if err := c.cleanUp(ctx, o.Networks); err != nil {
+		return err
+	}
+	return c.discard()
 }
 
 // end kills the container, and its supervisor when that does not follow.
@@ -109,39 +108,6 @@ func (c *Container) signalPID(pid int, sig unix.Signal) error {
 	}
 	if err := unix.PidfdSendSignal(fd, sig, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("signal container %s: %w", c.Name, err)
-	}
-	return nil
-}
-
-// cleanUp removes what the kernel may still have of a container without a
-// supervisor: processes, cgroups, attachments, the network namespace. It goes
-// on past errors, and what is gone already is success.
-func (c *Container) cleanUp(ctx context.Context, networks Networker) error {
-	errs := []error{c.destroyLeft()}
-	if networks != nil {
-		errs = append(errs, networks.DetachAll(ctx, c.ID))
-	}
-	return errors.Join(append(errs, netns.Unpin(c.store.netns(c.ID)))...)
-}
-
-func (c *Container) destroyLeft() error {
-	var errs []error
-	left, err := libcontainer.Load(c.store.sandboxes(), c.ID)
-	if err == nil {
-		err = left.Destroy()
-	} else if errors.Is(err, libcontainer.ErrNotExist) {
-		err = nil
-	}
-	errs = append(errs, err)
-	// Of a container that was half made libcontainer knows nothing, but its
-	// cgroups may be there.
-	cg, err := manager.New(&cgroups.Cgroup{Path: cgroupPath(c.ID), Resources: &cgroups.Resources{}})
-	if err == nil {
-		err = cg.Destroy()
-	}
-	errs = append(errs, err, os.RemoveAll(filepath.Join(c.store.sandboxes(), c.ID)))
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("clean up container %s: %w", c.Name, err)
 	}
 	return nil
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runc/libcontainer/specconv"
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 )
 
 // defaultPath is where a command is searched when the image does not say.
@@ -58,14 +57,7 @@ func (s *supervisor) extraMounts() ([]specs.Mount, error) {
 }
 
 func libcontainerConfig(in specInput) (*configs.Config, error) {
-	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{CgroupName: in.ID, Spec: buildSpec(in)})
-	if err != nil {
-		return nil, err
-	}
-	// Without its supervisor a container has no streams, no log and nobody
-	// to clean up after it.
-	config.ParentDeathSignal = int(unix.SIGKILL)
-	return config, nil
+	return specconv.CreateLibcontainerConfig(&specconv.CreateOpts{CgroupName: in.ID, Spec: buildSpec(in)})
 }
 
 // processSpec resolves what the command needs of the mounted root.
@@ -125,7 +117,3 @@ func libcontainerProcess(p *specs.Process, init bool) *libcontainer.Process {
 	}
 	return lp
 }
-
-// startFailure tells the exit code of a container whose command could not be
-// started.
-func (s *supervisor) startFailure() int { return CodeBerth }

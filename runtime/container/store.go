@@ -18,9 +18,10 @@ const DefaultRoot = "/var/lib/berth"
 
 // Store is the containers of one host.
 type Store struct {
-	root string // outlives a reboot
-	run  string // of this boot
-	boot string
+	root  string // outlives a reboot
+	run   string // of this boot
+	boot  string
+	state *state.Store
 }
 
 // Open is the store of the host that the calling thread is on. It creates
@@ -35,7 +36,7 @@ func Open() (*Store, error) {
 
 // At is a store with its parts elsewhere.
 func At(root string, boot *state.Store) *Store {
-	return &Store{root: root, run: boot.Dir(), boot: filepath.Base(boot.Dir())}
+	return &Store{root: root, run: boot.Dir(), boot: filepath.Base(boot.Dir()), state: boot}
 }
 
 // Root is where images and volumes are, too.

@@ -25,12 +25,12 @@ type streams struct {
 }
 
 // openStreams makes the streams and gives the process its ends.
-func openStreams(c *Container, p *libcontainer.Process) (*streams, error) {
+func openStreams(terminal, stdin bool, p *libcontainer.Process) (*streams, error) {
 	s := &streams{}
-	if c.Terminal {
+	if terminal {
 		return s, s.openConsole(p)
 	}
-	return s, s.openPipes(p, c.OpenStdin)
+	return s, s.openPipes(p, stdin)
 }
 
 func (s *streams) openConsole(p *libcontainer.Process) error {
@@ -86,15 +86,24 @@ func (s *streams) abandon() {
 	}
 }
 
+// receiveConsole takes the terminal's master from libcontainer, where there
+// is a terminal.
+func (s *streams) receiveConsole() error {
+	if s.console == nil {
+		return nil
+	}
+	master, err := receiveFile(s.console)
+	if err != nil {
+		return fmt.Errorf("receive the container's terminal: %w", err)
+	}
+	s.stdin, s.stdout = master, master
+	return s.console.Close()
+}
+
 // pump copies what the process prints until drain.
 func (s *streams) pump(log *logFile, client *frameWriter) error {
-	if s.console != nil {
-		master, err := receiveFile(s.console)
-		if err != nil {
-			return fmt.Errorf("receive the container's terminal: %w", err)
-		}
-		s.console.Close()
-		s.stdin, s.stdout = master, master
+	if err := s.receiveConsole(); err != nil {
+		return err
 	}
 	s.copy(log, Stdout, s.stdout, client.frames(frameStdout))
 	if s.stderr != nil {
@@ -139,10 +148,17 @@ func (s *streams) closeStdin() {
 
 func (s *streams) resize(payload []byte) {
 	var w Winsize
-	if s.console == nil || json.Unmarshal(payload, &w) != nil {
-		return
+	if json.Unmarshal(payload, &w) == nil {
+		s.setSize(w)
 	}
-	setWinsize(s.stdout, w)
+}
+
+// setSize does nothing without a terminal.
+func (s *streams) setSize(w Winsize) error {
+	if s.console == nil {
+		return nil
+	}
+	return setWinsize(s.stdout, w)
 }
 
 func setWinsize(tty *os.File, w Winsize) error {

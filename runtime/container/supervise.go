@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/opencontainers/runc/libcontainer"
@@ -123,7 +124,7 @@ func (s *supervisor) start() error {
 		return err
 	}
 	s.onEnd(s.destroySandbox)
-	if s.streams, err = openStreams(s.c, s.process); err != nil {
+	if s.streams, err = openStreams(s.c.Terminal, s.c.OpenStdin, s.process); err != nil {
 		return err
 	}
 	// The thread that starts the init process is its parent.
@@ -160,7 +161,7 @@ func (s *supervisor) reap() error {
 }
 
 func exitCode(status *os.ProcessState) int {
-	ws, ok := status.Sys().(unix.WaitStatus)
+	ws, ok := status.Sys().(syscall.WaitStatus)
 	if !ok {
 		return status.ExitCode()
 	}
