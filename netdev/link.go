@@ -117,3 +117,13 @@ func (h *Handle) DeleteLink(name string) error {
 	}
 	return nil
 }
+
+// DeleteLinkByIndex removes a device by its index. One that is not there is
+// success.
+func (h *Handle) DeleteLinkByIndex(index int) error {
+	err := h.nl.LinkDel(&netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: index}})
+	if err != nil && !missing(err) {
+		return fmt.Errorf("delete link %d: %w", index, err)
+	}
+	return nil
+}

@@ -61,10 +61,10 @@ func Reap(ctx context.Context, store *state.Store, r *endpoint.Record, net plugi
 		now, err = endpoint.Get(tx, r.Key)
 		return err
 	})
-	if errors.Is(err, endpoint.ErrNotFound) || err == nil && !now.Created.Equal(r.Created) {
+	if errors.Is(err, endpoint.ErrNotFound) {
 		return false, nil
 	}
-	if err != nil {
+	if err != nil || !now.Created.Equal(r.Created) || now.Phase != r.Phase {
 		return false, err
 	}
 	return true, del(withGuard(ctx, r.Key), DelRequest(now, net))
