@@ -19,9 +19,9 @@ import (
 type runFlags struct {
 	detach, autoRemove, interactive, terminal bool
 
-	name, hostname, workingDir, user, entrypoint, stopSignal string
-	networks, publish, env, volumes                          []string
-	capAdd, capDrop, securityOpt, labels                     []string
+	name, hostname, workingDir, user, entrypoint, stopSignal, pull string
+	networks, publish, env, volumes, tmpfs                         []string
+	capAdd, capDrop, securityOpt, labels                           []string
 }
 
 func runCommand() *cobra.Command {
@@ -52,10 +52,12 @@ cannot be run, 127 one that was not found, 128+N a command that signal N ended.`
 	fl.StringVarP(&f.user, "user", "u", "", "USER[:GROUP], names or numbers")
 	fl.StringVar(&f.entrypoint, "entrypoint", "", "replace the image's entrypoint")
 	fl.StringVar(&f.stopSignal, "stop-signal", "", "what berth stop sends first")
+	fl.StringVar(&f.pull, "pull", string(image.PullMissing), "when to ask the registry: always, missing or never")
 	fl.StringArrayVar(&f.networks, "network", nil, "NET[:ip=ADDR][,…], host, none or container:NAME; may be repeated (default bridge)")
 	fl.StringArrayVarP(&f.publish, "publish", "p", nil, "publish a port: [ADDR:]HOST:CTR[/tcp|udp|sctp]")
 	fl.StringArrayVarP(&f.env, "env", "e", nil, "set an environment variable: K=V, or K for its value here")
 	fl.StringArrayVarP(&f.volumes, "volume", "v", nil, "mount a directory or volume: SRC:DST[:ro]")
+	fl.StringArrayVar(&f.tmpfs, "tmpfs", nil, "mount a tmpfs: DST[:OPTIONS]")
 	fl.StringArrayVar(&f.capAdd, "cap-add", nil, "add a capability")
 	fl.StringArrayVar(&f.capDrop, "cap-drop", nil, "drop a capability")
 	fl.StringArrayVar(&f.securityOpt, "security-opt", nil, "seccomp=unconfined")
@@ -67,11 +69,15 @@ func (f *runFlags) run(cmd *cobra.Command, ref string, command []string) error {
 	if f.detach && f.interactive && !f.terminal {
 		return errors.New("-d with -i: standard input would end when berth does; give -t, too")
 	}
+	pull := image.Pull(f.pull)
+	if !slices.Contains([]image.Pull{image.PullAlways, image.PullMissing, image.PullNever}, pull) {
+		return fmt.Errorf("--pull %q: want always, missing or never", f.pull)
+	}
 	store, err := container.Open()
 	if err != nil {
 		return err
 	}
-	img, err := image.At(store.Root()).Get(cmd.Context(), ref)
+	img, err := image.At(store.Root()).Get(cmd.Context(), ref, pull)
 	if err != nil {
 		return err
 	}
@@ -157,7 +163,8 @@ func (f *runFlags) config(img *image.Image, command []string) (*container.Config
 		StopSignal: or(f.stopSignal, img.Config.StopSignal),
 		Hostname:   f.hostname, Terminal: f.terminal, OpenStdin: f.interactive, AutoRemove: f.autoRemove,
 	}
-	return cfg, errors.Join(f.parseEnv(cfg), f.parseNetworks(cfg), f.parseSecurity(cfg), f.parseLabels(cfg))
+	return cfg, errors.Join(f.parseEnv(cfg), f.parseNetworks(cfg), f.parsePorts(cfg),
+		f.parseMounts(cfg, img.Config.Volumes), f.parseSecurity(cfg), f.parseLabels(cfg))
 }
 
 func (f *runFlags) command(img *image.Image, command []string) []string {

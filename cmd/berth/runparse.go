@@ -6,10 +6,14 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/berth-net/berth/plugins"
 	"github.com/berth-net/berth/runtime/container"
+	"github.com/berth-net/berth/runtime/volume"
 )
 
 func (f *runFlags) parseEnv(cfg *container.Config) error {
@@ -99,6 +103,101 @@ func networkOption(n *container.NetworkConfig, option string) error {
 		return fmt.Errorf("option %q: the options are ip=, ip6=, mac=, alias= and interface=", option)
 	}
 	return nil
+}
+
+// parseMounts reads --volume and --tmpfs, and gives each volume that the image
+// declares and the command line does not mount a new one.
+func (f *runFlags) parseMounts(cfg *container.Config, declared []string) error {
+	var errs []error
+	for _, arg := range f.volumes {
+		m, err := volume.Parse(arg)
+		cfg.Mounts = append(cfg.Mounts, m)
+		errs = append(errs, err)
+	}
+	for _, arg := range f.tmpfs {
+		m, err := volume.ParseTmpfs(arg)
+		cfg.Mounts = append(cfg.Mounts, m)
+		errs = append(errs, err)
+	}
+	for _, target := range declared {
+		target = path.Clean(target)
+		if !slices.ContainsFunc(cfg.Mounts, func(m volume.Mount) bool { return path.Clean(m.Target) == target }) {
+			m := volume.Anonymous(target)
+			cfg.Mounts = append(cfg.Mounts, m)
+			errs = append(errs, m.Validate())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (f *runFlags) parsePorts(cfg *container.Config) error {
+	var errs []error
+	for _, arg := range f.publish {
+		p, err := parsePort(arg)
+		cfg.Ports = append(cfg.Ports, p)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// parsePort reads [ADDR:]HOST:CTR[/PROTOCOL], in which HOST and CTR may be
+// ranges of the same length. An IPv6 address is in brackets.
+func parsePort(arg string) (plugins.PortMapping, error) {
+	var p plugins.PortMapping
+	bad := func(why string) error {
+		return fmt.Errorf("--publish %q: %s: want [ADDR:]HOST:CTR[/tcp|udp|sctp]", arg, why)
+	}
+	rest, protocol, ok := strings.Cut(arg, "/")
+	if !ok {
+		protocol = "tcp"
+	}
+	if p.Protocol = strings.ToLower(protocol); !slices.Contains([]string{"tcp", "udp", "sctp"}, p.Protocol) {
+		return p, bad("unknown protocol")
+	}
+	i := strings.LastIndexByte(rest, ':')
+	if i < 0 {
+		return p, bad("no host port")
+	}
+	host, ctr := rest[:i], rest[i+1:]
+	if i := strings.LastIndexByte(host, ':'); i >= 0 {
+		addr, err := netip.ParseAddr(strings.Trim(host[:i], "[]"))
+		if err != nil {
+			return p, bad(err.Error())
+		}
+		p.HostIP, host = addr, host[i+1:]
+	}
+	hostPort, hostCount, err := portRange(host)
+	if err != nil {
+		return p, bad(err.Error())
+	}
+	ctrPort, ctrCount, err := portRange(ctr)
+	if err != nil {
+		return p, bad(err.Error())
+	}
+	if hostCount != ctrCount {
+		return p, bad("ranges of different lengths")
+	}
+	p.HostPort, p.ContainerPort = hostPort, ctrPort
+	if hostCount > 1 {
+		p.Count = hostCount
+	}
+	return p, nil
+}
+
+func portRange(s string) (first, count uint16, err error) {
+	from, to, isRange := strings.Cut(s, "-")
+	a, err := strconv.ParseUint(from, 10, 16)
+	if err != nil || a == 0 {
+		return 0, 0, fmt.Errorf("port %q is not from 1 to 65535", from)
+	}
+	if !isRange {
+		return uint16(a), 1, nil
+	}
+	b, err := strconv.ParseUint(to, 10, 16)
+	if err != nil || b < a {
+		return 0, 0, fmt.Errorf("port range %q does not ascend", s)
+	}
+	return uint16(a), uint16(b - a + 1), nil
 }
 
 // formatPort is a published port as ps shows it.

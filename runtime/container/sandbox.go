@@ -26,7 +26,7 @@ func (s *supervisor) makeSandbox() (*libcontainer.Container, *libcontainer.Proce
 	if err != nil {
 		return nil, nil, err
 	}
-	mounts, err := s.extraMounts()
+	mounts, err := s.extraMounts(rootfs)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -50,10 +50,6 @@ func (s *supervisor) makeSandbox() (*libcontainer.Container, *libcontainer.Proce
 		return nil, nil, fmt.Errorf("create container %s: %w", s.c.Name, err)
 	}
 	return sandbox, libcontainerProcess(process, true), nil
-}
-
-func (s *supervisor) extraMounts() ([]specs.Mount, error) {
-	return s.c.writeEtcFiles(s.st.Endpoints, s.st.NetNS == "")
 }
 
 func libcontainerConfig(in specInput) (*configs.Config, error) {

@@ -213,7 +213,7 @@ func (s *supervisor) serveClient() {
 func (c *Container) discard() error {
 	// First the name and the configuration: a crash between leaves a
 	// directory that is nobody's, which Remove and List pass over.
-	err := errors.Join(c.store.releaseName(c), os.Remove(filepath.Join(c.Dir(), "config.json")))
+	err := errors.Join(c.removeVolumes(), c.store.releaseName(c), os.Remove(filepath.Join(c.Dir(), "config.json")))
 	if err := os.RemoveAll(c.Dir()); err != nil {
 		return fmt.Errorf("remove container %s: %w", c.Name, err)
 	}
