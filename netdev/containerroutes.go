@@ -17,17 +17,20 @@ type Default struct {
 	Priority int        `json:"priority,omitempty"` // metric; less wins
 }
 
-// Destinations lists what the main table's routes lead to, default routes
-// left out: for choosing a subnet, never on the path of an Add.
+// Destinations lists what the routes of the main table lead to, default
+// routes left out, and the host's addresses, which are the local table's: for
+// choosing a subnet, never on the path of an Add.
 func (h *Handle) Destinations() ([]netip.Prefix, error) {
-	routes, err := h.mainRoutes(netlink.FAMILY_ALL)
-	if err != nil {
-		return nil, err
-	}
 	var all []netip.Prefix
-	for _, r := range routes {
-		if p, ok := Prefix(r.Dst); ok && p.Bits() > 0 {
-			all = append(all, p.Masked())
+	for _, table := range []int{unix.RT_TABLE_MAIN, unix.RT_TABLE_LOCAL} {
+		routes, err := h.tableRoutes(netlink.FAMILY_ALL, table)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range routes {
+			if p, ok := Prefix(r.Dst); ok && p.Bits() > 0 && !p.Addr().IsMulticast() {
+				all = append(all, p.Masked())
+			}
 		}
 	}
 	return all, nil
@@ -37,7 +40,7 @@ func (h *Handle) Destinations() ([]netip.Prefix, error) {
 func (h *Handle) Defaults() ([]Default, error) {
 	var all []Default
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		routes, err := h.mainRoutes(family)
+		routes, err := h.tableRoutes(family, unix.RT_TABLE_MAIN)
 		if err != nil {
 			return nil, err
 		}
@@ -123,9 +126,9 @@ func (d Default) destination() netip.Prefix {
 	return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 }
 
-func (h *Handle) mainRoutes(family int) ([]netlink.Route, error) {
+func (h *Handle) tableRoutes(family, table int) ([]netlink.Route, error) {
 	routes, err := retry(func() ([]netlink.Route, error) {
-		return h.nl.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+		return h.nl.RouteListFiltered(family, &netlink.Route{Table: table}, netlink.RT_FILTER_TABLE)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)

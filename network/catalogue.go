@@ -11,6 +11,7 @@ import (
 
 	"github.com/containernetworking/cni/libcni"
 
+	"github.com/berth-net/berth/ipam"
 	"github.com/berth-net/berth/state"
 )
 
@@ -30,6 +31,7 @@ type Options struct {
 	Path       []string     // where the plugins of others are looked for
 	Store      *state.Store // records of this boot
 	Containers Containers   // of berth's own runtime; nil: none
+	Pools      []ipam.Pool  // where subnets are carved from; of a family without one: the default
 }
 
 // Catalogue is the networks of one host.
@@ -38,12 +40,13 @@ type Catalogue struct {
 	path       []string
 	store      *state.Store
 	containers Containers
+	pools      []ipam.Pool
 }
 
 // Open is the catalogue of the host that the calling thread is on. It
 // creates nothing.
 func Open(o Options) (*Catalogue, error) {
-	c := &Catalogue{dir: o.Dir, path: o.Path, store: o.Store, containers: o.Containers}
+	c := &Catalogue{dir: o.Dir, path: o.Path, store: o.Store, containers: o.Containers, pools: o.Pools}
 	if c.dir == "" {
 		c.dir = DefaultDir
 	}

@@ -10,9 +10,9 @@ import (
 )
 
 // reapAttachments ends, by the plugins of their chains, the attachments that
-// were interrupted or whose container is gone, and returns their keys. One
-// that is being worked on is left alone. It goes on past errors.
-func (c *Catalogue) reapAttachments(ctx context.Context) (ended []endpoint.Key, err error) {
+// were interrupted or whose container is gone. One that is being worked on is
+// left alone. It goes on past errors.
+func (c *Catalogue) reapAttachments(ctx context.Context, repairs *Repairs) error {
 	all, err := c.attachmentsOf("")
 	errs := []error{err}
 	for _, a := range all {
@@ -23,10 +23,10 @@ func (c *Catalogue) reapAttachments(ctx context.Context) (ended []endpoint.Key, 
 		if err != nil {
 			errs = append(errs, fmt.Errorf("reconcile %s: %w", a.Key, err))
 		} else if done {
-			ended = append(ended, a.Key)
+			repairs.Endpoints = append(repairs.Endpoints, a.Key)
 		}
 	}
-	return ended, errors.Join(errs...)
+	return errors.Join(errs...)
 }
 
 func (c *Catalogue) reap(ctx context.Context, a *attachment) (bool, error) {

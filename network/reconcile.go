@@ -33,6 +33,7 @@ func (c *Catalogue) Reconcile(ctx context.Context) (*Repairs, error) {
 	links, err := markedLinks()
 	errs := []error{
 		err,
+		c.reapAttachments(ctx, r),
 		c.reapEndpoints(ctx, r),
 		c.removeLinks(links, r),
 		c.store.Update(func(tx *state.Tx) (err error) {
@@ -52,6 +53,10 @@ func (c *Catalogue) reapEndpoints(ctx context.Context, repairs *Repairs) error {
 		}
 		driver := table.Lookup(r.Driver, c.store)
 		if driver == nil {
+			// A chain of others' plugins: reapAttachments has ended it, or said why not.
+			if a, err := c.attachment(r.Key); a != nil || err != nil {
+				continue
+			}
 			errs = append(errs, fmt.Errorf("reconcile %s: its driver %q is not one of berth's", r.Key, r.Driver))
 			continue
 		}

@@ -35,9 +35,14 @@ namespace.`,
 }
 
 // openCatalogue is the catalogue of this host; CNI_PATH and NETCONFPATH move
-// its parts, as they do for the CNI project's cnitool.
+// its parts, as they do for the CNI project's cnitool, and BERTH_POOLS says
+// where subnets are carved from.
 func openCatalogue() (*network.Catalogue, error) {
-	o := network.Options{Dir: os.Getenv("NETCONFPATH"), Containers: berthContainers{}}
+	pools, err := pools()
+	if err != nil {
+		return nil, err
+	}
+	o := network.Options{Dir: os.Getenv("NETCONFPATH"), Containers: berthContainers{}, Pools: pools}
 	if path := os.Getenv("CNI_PATH"); path != "" {
 		o.Path = filepath.SplitList(path)
 	}

@@ -25,7 +25,8 @@ func networkCreateCommand() *cobra.Command {
 		Short: "Create a network",
 		Long: `Create a network, and write it to /etc/cni/net.d/berth-NAME.conflist.
 
-Without --subnet one is chosen that no other network and no route of the host has.
+Without --subnet one is chosen that no other network and no route of the host has, from
+the pools that BERTH_POOLS lists, such as 10.210.0.0/16:24,fd12:3456:789a::/48:64.
 
 ` + optionsHelp(),
 		Example: `  # a bridge with a subnet of its choice

@@ -1,7 +1,12 @@
 package main
 
 import (
+	"fmt"
+	"io"
+
 	"github.com/spf13/cobra"
+
+	"github.com/berth-net/berth/network"
 )
 
 func networkCollectCommand() *cobra.Command {
@@ -16,9 +21,22 @@ are gone, and of attachments that were never finished.`,
 			if err != nil {
 				return err
 			}
-			_ = c
-			return nil
+			repairs, err := c.Reconcile(cmd.Context())
+			printRepairs(cmd.OutOrStdout(), repairs)
+			return err
 		},
+	}
+}
+
+func printRepairs(w io.Writer, r *network.Repairs) {
+	for _, k := range r.Endpoints {
+		fmt.Fprintf(w, "endpoint %s\n", k)
+	}
+	for _, name := range r.Links {
+		fmt.Fprintf(w, "link %s\n", name)
+	}
+	for _, l := range r.Leases {
+		fmt.Fprintf(w, "lease %s\n", l.Key)
 	}
 }
 
