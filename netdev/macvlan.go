@@ -40,6 +40,7 @@ type Macvlan struct {
 	MAC        net.HardwareAddr // nil: random, and the parent's in passthru mode
 	MTU        int              // 0: the parent's
 	BCQueueLen uint32           // IFLA_MACVLAN_BC_QUEUE_LEN; 0: the kernel's default
+	Mark       bool             // see Marked
 }
 
 // AddMacvlan makes the device, down, on a parent of h's namespace; in target
@@ -65,6 +66,9 @@ func (h *Handle) addMacvlan(m Macvlan, parent Link, target *netns.Handle) error 
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.HardwareAddr, attrs.MTU = m.Name, m.MAC, m.MTU
 	attrs.ParentIndex = parent.Attrs().Index
+	if m.Mark {
+		attrs.Group = markGroup
+	}
 	if target != nil {
 		attrs.Namespace = netlink.NsFd(target.FD())
 	}
@@ -105,7 +109,7 @@ func MacvlanOf(link Link) (Macvlan, bool) {
 		return Macvlan{}, false
 	}
 	attrs := l.Attrs()
-	m := Macvlan{Name: attrs.Name, MAC: attrs.HardwareAddr, MTU: attrs.MTU, BCQueueLen: l.BCQueueLen}
+	m := Macvlan{Name: attrs.Name, MAC: attrs.HardwareAddr, MTU: attrs.MTU, BCQueueLen: l.BCQueueLen, Mark: Marked(link)}
 	for name, mode := range macvlanModes {
 		if mode == l.Mode {
 			m.Mode = name

@@ -13,6 +13,7 @@ import (
 type Route struct {
 	Dst      netip.Prefix
 	Gateway  netip.Addr
+	Source   netip.Addr // preferred; invalid: the kernel's choice
 	Priority int
 	MTU      int
 	AdvMSS   int
@@ -26,6 +27,9 @@ func (h *Handle) AddRoute(link Link, r Route) error {
 		LinkIndex: link.Attrs().Index, Dst: IPNet(r.Dst),
 		Priority: r.Priority, MTU: r.MTU, AdvMSS: r.AdvMSS, Table: r.Table, Scope: netlink.Scope(r.Scope),
 	}
+	if r.Source.IsValid() {
+		route.Src = r.Source.AsSlice()
+	}
 	if r.Gateway.IsValid() {
 		route.Gw = r.Gateway.AsSlice()
 	} else if r.Scope == 0 && r.Dst.Addr().Is4() {
@@ -33,6 +37,17 @@ func (h *Handle) AddRoute(link Link, r Route) error {
 	}
 	if err := h.nl.RouteAdd(route); err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("add route to %s through %s: %w", r.Dst, link.Attrs().Name, err)
+	}
+	return nil
+}
+
+// DeleteRoute removes the route to dst through link. One that is not there is
+// success.
+func (h *Handle) DeleteRoute(link Link, dst netip.Prefix) error {
+	// RT_SCOPE_NOWHERE is any scope (fib_table_delete, net/ipv4/fib_trie.c).
+	err := h.nl.RouteDel(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: IPNet(dst), Scope: netlink.SCOPE_NOWHERE})
+	if err != nil && !missing(err) {
+		return fmt.Errorf("delete route to %s through %s: %w", dst, link.Attrs().Name, err)
 	}
 	return nil
 }

@@ -25,13 +25,13 @@ func (d *Driver) Check(ctx context.Context, req *plugins.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := d.compare(conf, r, req); err != nil {
+	if err := d.compare(ctx, conf, r, req); err != nil {
 		return fmt.Errorf("check %s: %w", r.Key, err)
 	}
 	return nil
 }
 
-func (d *Driver) compare(conf *config, r *endpoint.Record, req *plugins.Request) error {
+func (d *Driver) compare(ctx context.Context, conf *config, r *endpoint.Record, req *plugins.Request) error {
 	ns, err := attach.Open(req)
 	if err != nil {
 		return err
@@ -49,12 +49,15 @@ func (d *Driver) compare(conf *config, r *endpoint.Record, req *plugins.Request)
 	if err != nil {
 		return err
 	}
-	p, err := d.openParent(conf, req.NetNS)
+	p, err := d.openParent(conf, req.Name, req.NetNS)
 	if err != nil {
 		return err
 	}
 	defer p.close()
-	return errors.Join(compareDevice(conf, r, link, p), compareAddresses(inner, link, r))
+	if p.link == nil {
+		return fmt.Errorf("parent %s is gone", p.name)
+	}
+	return errors.Join(compareDevice(conf, r, link, p), compareAddresses(inner, link, r), attach.DelegateCheck(ctx, req))
 }
 
 // compareDevice names the first difference.
@@ -67,7 +70,7 @@ func compareDevice(conf *config, r *endpoint.Record, link netdev.Link, p *parent
 	case m.Mode != conf.Mode:
 		return fmt.Errorf("%s is in mode %s, not %s", attrs.Name, m.Mode, conf.Mode)
 	case attrs.ParentIndex != p.link.Attrs().Index:
-		return fmt.Errorf("%s is on the device with index %d, not on %s (%d)", attrs.Name, attrs.ParentIndex, p.name(), p.link.Attrs().Index)
+		return fmt.Errorf("%s is on the device with index %d, not on %s (%d)", attrs.Name, attrs.ParentIndex, p.name, p.link.Attrs().Index)
 	case !bytes.Equal(m.MAC, r.MAC):
 		return fmt.Errorf("%s has MAC %s, not %s", attrs.Name, m.MAC, r.MAC)
 	case r.Result != nil && m.MTU != r.Result.Interfaces[0].MTU:
@@ -97,13 +100,13 @@ func (d *Driver) Status(ctx context.Context, network *plugins.Network) error {
 	if err != nil || conf.LinkInContainer {
 		return err
 	}
-	p, err := d.openParent(conf, "")
+	p, err := d.openParent(conf, network.Name, "")
 	if err != nil {
 		return plugins.Errorf(plugins.CodeNotAvailable, "network %s: %w", network.Name, err)
 	}
 	defer p.close()
-	if p.link.Attrs().Flags&net.FlagUp == 0 {
-		return plugins.Errorf(plugins.CodeNotAvailable, "network %s: master %s is down", network.Name, p.name())
+	if base := p.stands(); base != nil && base.Attrs().Flags&net.FlagUp == 0 {
+		return plugins.Errorf(plugins.CodeNotAvailable, "network %s: master %s is down", network.Name, base.Attrs().Name)
 	}
-	return nil
+	return attach.DelegateStatus(ctx, network)
 }

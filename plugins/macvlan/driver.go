@@ -19,17 +19,28 @@ import (
 type Driver struct {
 	store *state.Store
 	sysfs string // where a wireless parent shows itself
+	vlan  func(h *netdev.Handle, name string, base netdev.Link, id int) error
 }
 
 // New is the driver with its records in store.
-func New(store *state.Store) *Driver { return &Driver{store: store, sysfs: "/sys"} }
+func New(store *state.Store) *Driver {
+	return &Driver{store: store, sysfs: "/sys", vlan: (*netdev.Handle).AddVLAN}
+}
+
+// driverName is the type in a configuration and in records.
+const driverName = "macvlan"
 
 // driven is what the driver's records remember.
 type driven struct {
 	Parent      string             `json:"parent"`
 	InContainer bool               `json:"inContainer,omitempty"`
 	Mode        netdev.MacvlanMode `json:"mode"`
+	Made        bool               `json:"made,omitempty"`       // the parent is berth's, and goes with its last user
+	HostAccess  bool               `json:"hostAccess,omitempty"` // the shim and its routes are
 }
+
+// shares tells a record that keeps something on the host with others.
+func (o driven) shares() bool { return o.Made || o.HostAccess }
 
 func drivenOf(r *endpoint.Record) (d driven, err error) {
 	if err = json.Unmarshal(r.Driven, &d); err != nil {
@@ -48,30 +59,43 @@ func (d *Driver) Add(ctx context.Context, req *plugins.Request) (*plugins.Result
 	if err != nil {
 		return nil, err
 	}
-	p, err := d.openParent(conf, req.NetNS)
+	p, err := d.openParent(conf, req.Name, req.NetNS)
 	if err != nil {
 		return nil, err
 	}
 	defer p.close()
-	a, err := attach.Begin(ctx, d.store, req, attach.Spec{
-		IPAM:   conf.IPAM,
-		Driven: driven{Parent: p.name(), InContainer: conf.LinkInContainer, Mode: conf.Mode},
-	})
+	o := driven{Parent: p.name, InContainer: conf.LinkInContainer, Mode: conf.Mode, Made: p.made, HostAccess: conf.HostAccess}
+	a, err := attach.Begin(ctx, d.store, req, attach.Spec{IPAM: conf.IPAM, Driven: o, Del: d.Del})
 	if err != nil {
 		return nil, err
 	}
-	w := &wiring{Driver: d, conf: conf, parent: p, a: a, req: req}
+	w := &wiring{Driver: d, conf: conf, parent: p, a: a, req: req, driven: o}
 	result, err := w.connect(ctx, mac)
 	if err != nil {
-		return nil, a.Abort(err)
+		return nil, w.abort(ctx, err)
 	}
 	return result, a.Done(result)
 }
 
-// Del removes the container's device.
+// Del removes the container's device and, with the last that needed it, what
+// was made for it on the host.
 func (d *Driver) Del(ctx context.Context, req *plugins.Request) error {
-	return attach.End(ctx, d.store, req, func(r *endpoint.Record) error {
-		return remove(req, r)
+	release := func() {}
+	defer func() { release() }()
+	return attach.End(ctx, d.store, req, func(r *endpoint.Record) (err error) {
+		if err := remove(req, r); err != nil || r == nil {
+			return err
+		}
+		o, err := drivenOf(r)
+		if err != nil || !o.shares() {
+			return err
+		}
+		// Held until the record is erased: of two last ones leaving at once
+		// the second must not see the first any more.
+		if release, err = d.guard(ctx, o.Parent); err != nil {
+			return err
+		}
+		return d.leave(r, o)
 	})
 }
 

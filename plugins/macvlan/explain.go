@@ -34,7 +34,7 @@ func (w *wiring) bringUp(ctx context.Context, link netdev.Link) error {
 			return why
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("MAC %s is that of %s or of another device on it: %w", link.Attrs().HardwareAddr, w.parent.name(), err)
+			return fmt.Errorf("MAC %s is that of %s or of another device on it: %w", link.Attrs().HardwareAddr, w.parent.name, err)
 		}
 		select {
 		case <-ctx.Done():
@@ -51,7 +51,7 @@ func (w *wiring) explainMAC(err error, mac net.HardwareAddr) error {
 	if owner == nil {
 		return lookup
 	}
-	return plugins.Errorf(plugins.CodeInvalidConfig, "MAC %s is that of %s on parent %s: %w", mac, owner.Key, w.parent.name(), err)
+	return plugins.Errorf(plugins.CodeInvalidConfig, "MAC %s is that of %s on parent %s: %w", mac, owner.Key, w.parent.name, err)
 }
 
 // explain says what the kernel's refusal of a device means.
@@ -60,7 +60,7 @@ func (w *wiring) explain(err error) error {
 	case errors.Is(err, unix.EEXIST):
 		return plugins.Errorf(plugins.CodeInvalidEnvironment, "CNI_IFNAME: the container has a device %s already: %w", w.req.IfName, err)
 	case errors.Is(err, unix.EBUSY):
-		return plugins.Errorf(plugins.CodeInvalidConfig, "master %s: %s: %w", w.parent.name(), w.parent.occupant(), err)
+		return plugins.Errorf(plugins.CodeInvalidConfig, "master %s: %s: %w", w.parent.name, w.parent.occupant(), err)
 	case errors.Is(err, unix.EINVAL):
 		return w.explainPassthru(err)
 	case errors.Is(err, unix.EOPNOTSUPP):
@@ -98,7 +98,7 @@ func (w *wiring) explainPassthru(err error) error {
 	case wanted:
 		why = "mode passthru takes the parent alone, and there are macvlan devices on it"
 	}
-	return plugins.Errorf(plugins.CodeInvalidConfig, "master %s: %s: %w", w.parent.name(), why, err)
+	return plugins.Errorf(plugins.CodeInvalidConfig, "master %s: %s: %w", w.parent.name, why, err)
 }
 
 // other finds another attachment on the same parent of the host that fits. It
@@ -113,7 +113,7 @@ func (w *wiring) other(fits func(*endpoint.Record, driven) bool) (found *endpoin
 			if r.Driver != w.req.Type || r.Key == w.a.Record.Key {
 				continue
 			}
-			if o, err := drivenOf(r); err == nil && !o.InContainer && o.Parent == w.parent.name() && fits(r, o) {
+			if o, err := drivenOf(r); err == nil && !o.InContainer && o.Parent == w.parent.name && fits(r, o) {
 				found = r
 			}
 		}

@@ -16,10 +16,13 @@ import (
 type parent struct {
 	on   *netdev.Handle // bound to the parent's namespace
 	ns   *netns.Handle  // where that is the container's; else nil
-	link netdev.Link
-}
+	name string
+	link netdev.Link // nil: still to be made
 
-func (p *parent) name() string { return p.link.Attrs().Name }
+	made   bool // by berth, on demand
+	base   netdev.Link
+	vlanID int // on base; 0: isolated
+}
 
 func (p *parent) close() {
 	p.on.Close()
@@ -29,12 +32,12 @@ func (p *parent) close() {
 }
 
 // openParent finds the parent and sees whether it can serve.
-func (d *Driver) openParent(conf *config, container string) (*parent, error) {
+func (d *Driver) openParent(conf *config, network, container string) (*parent, error) {
 	p := new(parent)
 	if err := p.open(conf, container); err != nil {
 		return nil, err
 	}
-	if err := d.findParent(p, conf); err != nil {
+	if err := d.findParent(p, conf, network); err != nil {
 		p.close()
 		return nil, err
 	}
@@ -56,11 +59,17 @@ func (p *parent) open(conf *config, container string) (err error) {
 	return err
 }
 
-func (d *Driver) findParent(p *parent, conf *config) (err error) {
+func (d *Driver) findParent(p *parent, conf *config, network string) (err error) {
+	if conf.Internal {
+		return p.isolated(network)
+	}
 	if conf.Master == "" {
 		p.link, err = p.on.DefaultRouteLink()
 	} else {
 		p.link, err = p.on.Link(conf.Master)
+	}
+	if errors.Is(err, netdev.ErrNotFound) && !conf.LinkInContainer && p.onDemand(conf.Master) {
+		err = nil
 	}
 	switch {
 	case errors.Is(err, netdev.ErrNotFound) && conf.Master == "":
@@ -70,8 +79,11 @@ func (d *Driver) findParent(p *parent, conf *config) (err error) {
 	case err != nil:
 		return err
 	}
-	if why := d.unfit(p.link, conf); why != nil {
-		return plugins.Errorf(plugins.CodeInvalidConfig, "master %s: %w", p.name(), why)
+	if p.link != nil {
+		p.name, p.made = p.link.Attrs().Name, netdev.Marked(p.link)
+	}
+	if why := d.unfit(p.stands(), conf); why != nil {
+		return plugins.Errorf(plugins.CodeInvalidConfig, "master %s: %w", p.name, why)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package macvlan
 
 import (
 	"context"
+	"errors"
 	"net"
 
 	"github.com/berth-net/berth/endpoint"
@@ -17,6 +18,7 @@ type wiring struct {
 	parent *parent
 	a      *attach.Attachment
 	req    *plugins.Request
+	driven driven
 	inner  *netdev.Handle // bound to the container's namespace
 }
 
@@ -32,7 +34,10 @@ func (w *wiring) connect(ctx context.Context, mac net.HardwareAddr) (_ *plugins.
 			return nil, err
 		}
 	}
-	link, err := w.create(mac)
+	if w.driven.shares() {
+		w.a.OnAbort(func() error { return w.leave(w.a.Record, w.driven) })
+	}
+	link, err := w.createOnParent(ctx, mac)
 	if err != nil {
 		return nil, err
 	}
@@ -45,10 +50,44 @@ func (w *wiring) connect(ctx context.Context, mac net.HardwareAddr) (_ *plugins.
 	if err := w.a.Configure(w.inner, link); err != nil {
 		return nil, err
 	}
+	if w.conf.HostAccess {
+		if err := w.openHostAccess(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if err := w.a.Announce(w.inner, link); err != nil {
 		return nil, err
 	}
 	return w.result(link), nil
+}
+
+// createOnParent makes the parent first, where it is made on demand. Nobody
+// takes it away meanwhile: the guard is held.
+func (w *wiring) createOnParent(ctx context.Context, mac net.HardwareAddr) (netdev.Link, error) {
+	if w.parent.made {
+		release, err := w.guard(ctx, w.parent.name)
+		if err != nil {
+			return nil, err
+		}
+		defer release()
+		if err := w.parent.ensure(w.vlan); err != nil {
+			return nil, err
+		}
+	}
+	return w.create(mac)
+}
+
+// abort undoes what connect did and returns cause joined with what went wrong.
+func (w *wiring) abort(ctx context.Context, cause error) error {
+	if !w.driven.shares() {
+		return w.a.Abort(cause)
+	}
+	release, err := w.guard(context.WithoutCancel(ctx), w.parent.name)
+	if err != nil {
+		return w.a.Abort(errors.Join(cause, err))
+	}
+	defer release() // after the record is erased
+	return w.a.Abort(cause)
 }
 
 // create makes the device, down, and sets what must be set before it is up.
