@@ -54,7 +54,7 @@ lint: bin/staticcheck
 	bin/staticcheck -tags '$(TAGS)' ./...
 
 demo: bin/deps-demo build
-	$(GO) run ./test/demo -berth bin/berth -cni bin/cni
+	$(GO) run ./test/demo -berth bin/berth
 
 bench: bin/deps-test build
 	$(GO) run ./bench
