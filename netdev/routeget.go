@@ -34,3 +34,18 @@ func pathOf(r netlink.Route) Path {
 	src, _ := netip.AddrFromSlice(r.Src)
 	return Path{Source: src.Unmap(), Link: r.LinkIndex, Local: r.Type == unix.RTN_LOCAL, MTU: r.MTU}
 }
+
+// LinkWithAddr finds the device that has an address: by a dump of all
+// addresses, so not for the path of an Add.
+func (h *Handle) LinkWithAddr(addr netip.Addr) (Link, error) {
+	addrs, err := retry(func() ([]netlink.Addr, error) { return h.nl.AddrList(nil, netlink.FAMILY_ALL) })
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	for _, a := range addrs {
+		if p, ok := Prefix(a.IPNet); ok && p.Addr() == addr {
+			return h.LinkByIndex(a.LinkIndex)
+		}
+	}
+	return nil, fmt.Errorf("find link with address %s: %w", addr, ErrNotFound)
+}

@@ -1,0 +1,163 @@
+package overlay
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/berth-net/berth/firewall"
+	"github.com/berth-net/berth/netdev"
+	"github.com/berth-net/berth/plugins"
+)
+
+// segment is this host's part of a network's Ethernet segment.
+type segment struct {
+	*Config
+	dev      *netdev.Handle
+	gateways []netip.Addr
+}
+
+// mark is the alias of a finished VXLAN device. It changes with whatever the
+// device was made from, so that an Add sees at one glance whether the device
+// is what the configuration asks for.
+func (s *segment) mark() string {
+	sum := sha256.Sum256(fmt.Append(nil, s.ControlPlane, s.VNI, s.Port, s.Peers, s.Underlay, s.Local, s.MTU, s.Bridge, s.gateways))
+	return fmt.Sprintf("%s%s vxlan %x", netdev.AliasPrefix, s.network, sum[:6])
+}
+
+func (s *segment) anycast() firewall.Anycast {
+	return firewall.Anycast{Port: s.vxlanName(), MAC: gatewayMAC(s.VNI), Gateways: s.gateways}
+}
+
+// finished finds the VXLAN device where it stands as the configuration says.
+func (s *segment) finished() (netdev.Link, error) {
+	vxlan, err := s.dev.Link(s.vxlanName())
+	if err != nil {
+		return nil, err
+	}
+	if vxlan.Attrs().Alias != s.mark() || vxlan.Attrs().MasterIndex == 0 {
+		return nil, fmt.Errorf("VXLAN device %s: %w as configured", s.vxlanName(), netdev.ErrNotFound)
+	}
+	return vxlan, nil
+}
+
+// connect makes the VXLAN device a port of bridge. Repeating it mends what
+// differs; the alias is set last, so a crash on the way leaves no mark.
+func (s *segment) connect(bridge netdev.Link, p *place) error {
+	if err := firewall.KeepGateway(s.anycast()); err != nil {
+		return err
+	}
+	vxlan, err := s.device(p)
+	if err != nil {
+		return err
+	}
+	// A VTEP is no interface of the host: it needs no address of its own.
+	if err := s.dev.SetSysctl("ipv6/conf/"+s.vxlanName()+"/disable_ipv6", "1"); err != nil {
+		return err
+	}
+	if err := s.dev.SetMaster(vxlan, bridge); err != nil {
+		return err
+	}
+	if err := s.dev.SetBridgePort(vxlan, s.portFlags()); err != nil {
+		return err
+	}
+	if err := s.replicateTo(vxlan, p.peers); err != nil {
+		return err
+	}
+	if err := s.dev.SetVXLANUp(vxlan, s.Port); err != nil {
+		return refuseClash(err)
+	}
+	return s.dev.SetAlias(vxlan, s.mark())
+}
+
+// portFlags: static hosts do not know each other's containers and so must ask
+// and learn; the other control planes say exactly who is where.
+func (s *segment) portFlags() netdev.BridgePort {
+	if s.ControlPlane == Static {
+		return netdev.BridgePort{Learning: true, Flood: true}
+	}
+	return netdev.BridgePort{NeighSuppress: true, Learning: s.ControlPlane == EVPN, Flood: s.ControlPlane == EVPN}
+}
+
+// device finds the VXLAN device or makes it, also anew where the one that is
+// there differs in what cannot be changed.
+func (s *segment) device(p *place) (netdev.Link, error) {
+	want := netdev.VXLAN{
+		Name: s.vxlanName(), VNI: s.VNI, Port: s.Port, Local: p.local, MTU: p.mtu,
+		MAC: vtepMAC(s.VNI, p.local), Learning: s.ControlPlane == Static,
+		Alias: netdev.AliasPrefix + s.network + " vxlan",
+	}
+	if p.bind {
+		want.Underlay = p.underlay.Attrs().Index
+	}
+	old, err := s.dev.Link(want.Name)
+	switch {
+	case errors.Is(err, netdev.ErrNotFound):
+	case err != nil:
+		return nil, err
+	case !strings.HasPrefix(old.Attrs().Alias, netdev.AliasPrefix):
+		return nil, plugins.Errorf(plugins.CodeInvalidConfig, "create VXLAN device %s: a device of that name exists and is not berth's", want.Name)
+	case same(old, want):
+		return old, s.dev.SetMTU(old, p.mtu)
+	default:
+		if err := s.dev.DeleteLink(want.Name); err != nil {
+			return nil, err
+		}
+	}
+	vxlan, err := s.dev.AddVXLAN(want)
+	return vxlan, refuseClash(err)
+}
+
+func same(old netdev.Link, want netdev.VXLAN) bool {
+	v, ok := old.(*netlink.Vxlan)
+	if !ok {
+		return false
+	}
+	local, _ := netip.AddrFromSlice(v.SrcAddr)
+	return v.VxlanId == int(want.VNI) && v.Port == int(want.Port) && local.Unmap() == want.Local &&
+		v.VtepDevIndex == want.Underlay && v.Learning == want.Learning && v.HardwareAddr.String() == want.MAC.String()
+}
+
+// refuseClash: a clash with someone else's device is the operator's to
+// resolve, by another VNI or port.
+func refuseClash(err error) error {
+	if errors.Is(err, netdev.ErrVXLANInUse) {
+		return plugins.Errorf(plugins.CodeInvalidConfig, "%w; choose another vni or port", err)
+	}
+	return err
+}
+
+// replicateTo sends what has no entry of its own to every peer (head-end
+// replication), and no longer to who is no peer.
+func (s *segment) replicateTo(vxlan netdev.Link, peers []netip.Addr) error {
+	if s.ControlPlane != Static {
+		return nil
+	}
+	entries, err := s.dev.FDB(vxlan)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.MAC == netdev.AnyMAC.String() && !slices.Contains(peers, e.Remote) {
+			if err := s.dev.DeleteFDB(vxlan, netdev.AnyMAC, e.Remote); err != nil {
+				return err
+			}
+		}
+	}
+	for _, peer := range peers {
+		if err := s.dev.AppendFDB(vxlan, netdev.AnyMAC, peer); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// disconnect removes the VXLAN device and the rules that went with it.
+func (s *segment) disconnect() error {
+	return errors.Join(s.dev.DeleteLink(s.vxlanName()), firewall.ForgetGateway(s.anycast()))
+}
