@@ -19,7 +19,7 @@ var Table = []Layer{
 	{Rank: 6, Folders: []string{"plugins/table"}, What: "the name → driver table"},
 	{Rank: 5, Folders: []string{"plugins/bridge", "plugins/host", "plugins/macvlan", "plugins/none", "plugins/overlay", "plugins/loopback", "plugins/ipam"}, What: "drivers, one network type each"},
 	{Rank: 4, Folders: []string{"plugins/attach"}, What: "what the drivers' Add and Del have in common"},
-	{Rank: 3, Folders: []string{"ipam", "firewall", "dns", "endpoint"}, What: "capabilities: addresses, rules and ports, names, records", Peers: "ipam and firewall key what they keep by endpoint.Key"},
+	{Rank: 3, Folders: []string{"ipam", "firewall", "dns", "endpoint", "agent/api"}, What: "capabilities: addresses, rules and ports, names, records, the agent's socket", Peers: "what they keep and say is keyed by endpoint.Key"},
 	{Rank: 2, Folders: []string{"plugins"}, What: "the contract of a driver: types only"},
 	{Rank: 1, Folders: []string{"netdev", "state"}, What: "the kernel's devices; the database of this boot"},
 	{Rank: 0, Folders: []string{"netns"}, What: "open, create, pin and enter network namespaces"},

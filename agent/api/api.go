@@ -1,0 +1,161 @@
+// Package api is what a driver or the command line says to the agent of this
+// host, and how: one JSON request and one JSON answer per connection of a unix
+// socket in the directory of this boot.
+//
+// The package is below the drivers, so it knows nothing of the agent's inside;
+// in particular a plugin gets by without etcd's client.
+package api
+
+import (
+	"encoding/json"
+	"net/netip"
+	"time"
+
+	"github.com/berth-net/berth/endpoint"
+)
+
+// Version of the requests and answers. An agent refuses another.
+const Version = 1
+
+// Request is what a client sends. Exactly one of the pointers is set.
+type Request struct {
+	Version int `json:"version"`
+
+	Attach        *Attach        `json:"attach,omitempty"`
+	More          *More          `json:"more,omitempty"`
+	Changed       *Changed       `json:"changed,omitempty"`
+	Status        *struct{}      `json:"status,omitempty"`
+	CreateNetwork *CreateNetwork `json:"createNetwork,omitempty"`
+	RemoveNetwork *NetworkName   `json:"removeNetwork,omitempty"`
+	Inspect       *NetworkName   `json:"inspect,omitempty"`
+	Forget        *Forget        `json:"forget,omitempty"`
+}
+
+// Answer is what the agent sends back.
+type Answer struct {
+	Error *Error `json:"error,omitempty"`
+
+	Segment *Segment `json:"segment,omitempty"`
+	Status  *Status  `json:"status,omitempty"`
+	Network *Network `json:"network,omitempty"`
+}
+
+// Error carries the code that a CNI caller is told.
+type Error struct {
+	Code    uint   `json:"code"`
+	Message string `json:"message"`
+}
+
+// Attach asks how this host joins a network. A network that the cluster does
+// not know is created from the configuration, so that one conflist on every
+// node is enough.
+type Attach struct {
+	Key    endpoint.Key    `json:"key"`
+	Config json.RawMessage `json:"config"` // the plugin's JSON object
+	Static []netip.Addr    `json:"static,omitempty"`
+}
+
+// More asks for further addresses after those of a Segment were used up.
+type More struct {
+	Key    endpoint.Key    `json:"key"`
+	Config json.RawMessage `json:"config"`
+	Have   []netip.Prefix  `json:"have"` // blocks that the caller was given
+}
+
+// Segment is this host's place in a network.
+type Segment struct {
+	VNI       uint32          `json:"vni"`
+	Port      uint16          `json:"port"`
+	Local     netip.Addr      `json:"local"`
+	Underlay  string          `json:"underlay,omitempty"` // device to bind to
+	MTU       int             `json:"mtu"`
+	Encrypted bool            `json:"encrypted,omitempty"`
+	IPAM      json.RawMessage `json:"ipam"` // with the ranges of this host's blocks
+	Blocks    []netip.Prefix  `json:"blocks"`
+}
+
+// Changed tells that an endpoint's record is ready or gone. The agent answers
+// when this host can reach what the cluster already has; the others are told
+// meanwhile.
+type Changed struct {
+	Key endpoint.Key `json:"key"`
+}
+
+// NetworkName names a network of the cluster.
+type NetworkName struct {
+	Name string `json:"name"`
+}
+
+// CreateNetwork makes a network on every host. VNI 0 has one allocated.
+type CreateNetwork struct {
+	Name   string            `json:"name"`
+	Config json.RawMessage   `json:"config"` // the plugin's JSON object
+	Labels map[string]string `json:"labels,omitempty"`
+}
+
+// Forget says that a host is dead for good: its addresses may be given again.
+type Forget struct {
+	Host string `json:"host"`
+}
+
+// Network is what the cluster knows of a network.
+type Network struct {
+	Name      string            `json:"name"`
+	VNI       uint32            `json:"vni"`
+	Config    json.RawMessage   `json:"config"`
+	Labels    map[string]string `json:"labels,omitempty"`
+	Created   time.Time         `json:"created"`
+	Endpoints []Endpoint        `json:"endpoints"`
+	Blocks    []Block           `json:"blocks"`
+}
+
+// Endpoint is an attachment somewhere in the cluster.
+type Endpoint struct {
+	Network     string       `json:"network,omitempty"`
+	Host        string       `json:"host"`
+	ContainerID string       `json:"container"`
+	IfName      string       `json:"ifname"`
+	Name        string       `json:"name,omitempty"`
+	MAC         string       `json:"mac"`
+	Addresses   []netip.Addr `json:"addresses"`
+	Aliases     []string     `json:"aliases,omitempty"`
+}
+
+// Block is a run of addresses that a host gives out by itself.
+type Block struct {
+	Prefix netip.Prefix `json:"prefix"`
+	Host   string       `json:"host"`
+}
+
+// Status is how the agent does.
+type Status struct {
+	Host     string    `json:"host"`
+	Address  string    `json:"address,omitempty"` // VTEP
+	Started  time.Time `json:"started"`
+	Cluster  *Cluster  `json:"cluster,omitempty"` // nil: one host
+	Networks []string  `json:"networks"`
+	Errors   []Problem `json:"errors"` // the last ones, newest first
+}
+
+// Cluster is the agent's view of the others.
+type Cluster struct {
+	Servers   []string  `json:"servers"`
+	Connected bool      `json:"connected"`
+	LastSeen  time.Time `json:"lastSeen"` // when etcd last answered
+	Revision  int64     `json:"revision"` // that this host has applied
+	Peers     []Peer    `json:"peers"`
+}
+
+// Peer is another host.
+type Peer struct {
+	Host      string     `json:"host"`
+	Address   netip.Addr `json:"address"`
+	Endpoints int        `json:"endpoints"`
+}
+
+// Problem is something that went wrong.
+type Problem struct {
+	Time    time.Time `json:"time"`
+	What    string    `json:"what"`
+	Message string    `json:"message"`
+}
