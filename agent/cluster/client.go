@@ -1,0 +1,126 @@
+package cluster
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
+)
+
+// Errors that callers tell apart.
+var (
+	ErrAway      = errors.New("etcd does not answer")
+	ErrNameTaken = errors.New("another host of the cluster has this name")
+)
+
+// Options say how to reach etcd and who this host is.
+type Options struct {
+	Servers  []string
+	TLS      *tls.Config // nil: none
+	User     string
+	Password string
+	TTL      time.Duration // of what hangs on this host's life; at least 2 s
+	Log      *slog.Logger
+
+	// OnChange is told of every update of the view, in order, by one
+	// goroutine.
+	OnChange func(Change)
+}
+
+// patience is how long a request waits for etcd.
+const patience = 3 * time.Second
+
+// Client is this host's connection to the cluster.
+type Client struct {
+	options Options
+	etcd    *clientv3.Client
+	view    *View
+	synced  chan struct{} // closed when the view is complete for the first time
+	once    sync.Once
+
+	mu       sync.Mutex
+	self     Host
+	lease    clientv3.LeaseID
+	want     map[string]string // leased keys that this host publishes
+	have     map[string]string // those that etcd has on the current lease
+	wake     chan struct{}
+	lastSeen time.Time
+	lastErr  error
+}
+
+// Open prepares the connection; Run uses it. It does not wait for etcd.
+func Open(o Options) (*Client, error) {
+	etcd, err := clientv3.New(clientv3.Config{
+		Endpoints: o.Servers, TLS: o.TLS, Username: o.User, Password: o.Password,
+		DialTimeout: patience,
+		// A partition shows as silence; without this the watch would wait for
+		// TCP to give up.
+		DialOptions: []grpc.DialOption{grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: patience})},
+		Logger:      zap.NewNop(),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("connect to etcd %q: %w", o.Servers, err)
+	}
+	return &Client{
+		options: o, etcd: etcd, view: newView(), synced: make(chan struct{}),
+		want: map[string]string{}, have: map[string]string{}, wake: make(chan struct{}, 1),
+	}, nil
+}
+
+// Close ends the connection. What is leased stays until the lease ends, so
+// that an agent that is merely restarted is not missed.
+func (c *Client) Close() error { return c.etcd.Close() }
+
+// View is this host's copy of the cluster.
+func (c *Client) View() *View { return c.view }
+
+// Synced is closed when the view is complete for the first time.
+func (c *Client) Synced() <-chan struct{} { return c.synced }
+
+// Health tells when etcd last answered, and what is wrong since.
+func (c *Client) Health() (lastSeen time.Time, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lastSeen, c.lastErr
+}
+
+// seen notes how a request ended and gives its error the meaning that callers
+// look for.
+func (c *Client) seen(what string, err error) error {
+	if err != nil {
+		err = fmt.Errorf("%s: %w: %w", what, ErrAway, err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == nil {
+		c.lastSeen = time.Now()
+	}
+	c.lastErr = err
+	return err
+}
+
+// Run keeps the view and what this host publishes, until ctx ends.
+func (c *Client) Run(ctx context.Context) {
+	var wg sync.WaitGroup
+	wg.Go(func() { c.follow(ctx) })
+	wg.Go(func() { c.publish(ctx) })
+	wg.Wait()
+}
+
+// pause waits a moment before the next attempt, and tells whether ctx lives.
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}

@@ -1,0 +1,115 @@
+package cluster
+
+import (
+	"context"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// retry is how long after a failure etcd is tried again.
+const retry = 500 * time.Millisecond
+
+// page is how many keys one answer of the first reading has, to bound memory.
+const page = 2000
+
+// follow reads everything and then watches; and again from the start when the
+// watch ends, because etcd may have compacted what was missed.
+func (c *Client) follow(ctx context.Context) {
+	for {
+		revision, err := c.load(ctx)
+		if err == nil {
+			c.once.Do(func() { close(c.synced) })
+			err = c.watch(ctx, revision+1)
+		}
+		if err != nil && ctx.Err() == nil {
+			c.options.Log.Warn("the view of the cluster is behind", "err", err)
+		}
+		if !pause(ctx, retry) {
+			return
+		}
+	}
+}
+
+// load replaces the view by what etcd has at one revision.
+func (c *Client) load(ctx context.Context) (int64, error) {
+	fresh, scratch := newView(), new(Change)
+	from, end := Root, clientv3.GetPrefixRangeEnd(Root)
+	for {
+		opts := []clientv3.OpOption{clientv3.WithRange(end), clientv3.WithLimit(page)}
+		if fresh.revision != 0 {
+			opts = append(opts, clientv3.WithRev(fresh.revision))
+		}
+		got, err := c.get(ctx, from, opts...)
+		if err != nil {
+			return 0, err
+		}
+		if fresh.revision == 0 {
+			fresh.revision = got.Header.Revision
+		}
+		for _, kv := range got.Kvs {
+			c.report(fresh.put(string(kv.Key), kv.Value, kv.ModRevision, scratch))
+			from = string(kv.Key) + "\x00"
+		}
+		if !got.More {
+			c.adopt(fresh)
+			return fresh.revision, nil
+		}
+	}
+}
+
+func (c *Client) adopt(fresh *View) {
+	v := c.view
+	v.mu.Lock()
+	v.revision, v.networks, v.hosts, v.dead = fresh.revision, fresh.networks, fresh.hosts, fresh.dead
+	v.endpoints, v.blocks, v.claims = fresh.endpoints, fresh.blocks, fresh.claims
+	v.mu.Unlock()
+	c.options.OnChange(Change{Full: true})
+}
+
+func (c *Client) get(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	got, err := c.etcd.Get(ctx, key, opts...)
+	return got, c.seen("read etcd", err)
+}
+
+// watch applies what changes from a revision on.
+func (c *Client) watch(ctx context.Context, from int64) error {
+	// Without a leader a watch would wait in silence (a server that is cut off
+	// from the others still answers).
+	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	defer cancel()
+	for got := range c.etcd.Watch(ctx, Root, clientv3.WithPrefix(), clientv3.WithRev(from), clientv3.WithProgressNotify()) {
+		if err := got.Err(); err != nil {
+			return c.seen("watch etcd", err)
+		}
+		c.seen("watch etcd", nil)
+		c.apply(got.Header.Revision, got.Events)
+	}
+	return nil
+}
+
+func (c *Client) apply(revision int64, events []*clientv3.Event) {
+	change := new(Change)
+	c.view.mu.Lock()
+	c.view.revision = revision
+	for _, e := range events {
+		if e.Type == mvccpb.DELETE {
+			c.report(c.view.drop(string(e.Kv.Key), change))
+		} else {
+			c.report(c.view.put(string(e.Kv.Key), e.Kv.Value, e.Kv.ModRevision, change))
+		}
+	}
+	c.view.mu.Unlock()
+	if !change.empty() {
+		c.options.OnChange(*change)
+	}
+}
+
+func (c *Client) report(err error) {
+	if err != nil {
+		c.options.Log.Warn("skip a key of the cluster", "err", err)
+	}
+}

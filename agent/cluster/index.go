@@ -1,0 +1,131 @@
+package cluster
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// index finds a network's endpoints by what frames and packets say. Two of
+// them may hold a MAC or an address for a while: a container that moves is
+// told by its new host before the old one has let go. Then the newest counts,
+// and when it goes the other does again.
+type index struct {
+	all    map[string]*Endpoint // by etcd's key
+	byMAC  map[string][]*Endpoint
+	byAddr map[netip.Addr][]*Endpoint
+}
+
+func newIndex() *index {
+	return &index{all: map[string]*Endpoint{}, byMAC: map[string][]*Endpoint{}, byAddr: map[netip.Addr][]*Endpoint{}}
+}
+
+// put adds an endpoint and returns the one that had the key before.
+func (x *index) put(key string, e *Endpoint) *Endpoint {
+	old := x.drop(key)
+	x.all[key] = e
+	x.byMAC[e.MAC] = append(x.byMAC[e.MAC], e)
+	for _, a := range e.Addresses {
+		x.byAddr[a] = append(x.byAddr[a], e)
+	}
+	return old
+}
+
+// drop removes the endpoint with the key and returns it.
+func (x *index) drop(key string) *Endpoint {
+	old := x.all[key]
+	if old == nil {
+		return nil
+	}
+	delete(x.all, key)
+	without(x.byMAC, old.MAC, old)
+	for _, a := range old.Addresses {
+		without(x.byAddr, a, old)
+	}
+	return old
+}
+
+func without[K comparable](m map[K][]*Endpoint, k K, e *Endpoint) {
+	m[k] = slices.DeleteFunc(m[k], func(other *Endpoint) bool { return other == e })
+	if len(m[k]) == 0 {
+		delete(m, k)
+	}
+}
+
+// newest is the endpoint that holds what all of them claim, or nil.
+func newest(claims []*Endpoint) *Endpoint {
+	var best *Endpoint
+	for _, e := range claims {
+		if best == nil || e.revision > best.revision {
+			best = e
+		}
+	}
+	return best
+}
+
+// Way tells where a network's MAC is: the VTEP of its host. It is not ok for
+// one that nobody has or that is on the host named self.
+func (v *View) Way(network, mac, self string) (vtep netip.Addr, ok bool) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	of := v.endpoints[network]
+	if of == nil {
+		return vtep, false
+	}
+	return v.vtepOf(newest(of.byMAC[mac]), self)
+}
+
+// Holder tells the MAC of a network's address, as Way does.
+func (v *View) Holder(network string, a netip.Addr, self string) (mac string, ok bool) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	of := v.endpoints[network]
+	if of == nil {
+		return "", false
+	}
+	e := newest(of.byAddr[a])
+	if _, ok := v.vtepOf(e, self); !ok {
+		return "", false
+	}
+	return e.MAC, true
+}
+
+func (v *View) vtepOf(e *Endpoint, self string) (vtep netip.Addr, ok bool) {
+	if e == nil || e.Host == self {
+		return vtep, false
+	}
+	h := v.hosts[e.Host]
+	if h == nil {
+		return vtep, false
+	}
+	return h.Address, true
+}
+
+// Forwarding is everything that a host must know of a network: the way to
+// each MAC and the MAC of each address that is elsewhere.
+type Forwarding struct {
+	Ways       map[string]netip.Addr
+	Neighbours map[netip.Addr]string
+}
+
+// Forwarding is that of the host named self.
+func (v *View) Forwarding(network, self string) Forwarding {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	f := Forwarding{Ways: map[string]netip.Addr{}, Neighbours: map[netip.Addr]string{}}
+	of := v.endpoints[network]
+	if of == nil {
+		return f
+	}
+	for mac, claims := range of.byMAC {
+		if vtep, ok := v.vtepOf(newest(claims), self); ok {
+			f.Ways[mac] = vtep
+		}
+	}
+	for a, claims := range of.byAddr {
+		e := newest(claims)
+		if _, ok := v.vtepOf(e, self); ok {
+			f.Neighbours[a] = e.MAC
+		}
+	}
+	return f
+}

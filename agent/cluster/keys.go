@@ -1,0 +1,109 @@
+// Package cluster keeps a cluster's networks, hosts, endpoints and blocks of
+// addresses in etcd.
+//
+// All of it is below /berth/v1/, the number being the schema's version:
+//
+//	networks/NETWORK                          a network; its VNI is in vnis/VNI too
+//	vnis/VNI                                  the network that has it
+//	hosts/HOST                    (leased)    a living host and its VTEP
+//	dead/HOST                                 since when a host has been missing
+//	endpoints/NETWORK/HOST/CONTAINER/IFNAME (leased)
+//	blocks/NETWORK/PREFIX                     the host that gives the addresses out
+//	claims/NETWORK/ADDRESS                    the host that has a static address
+//
+// What is leased ends with its host. Blocks and claims do not: an address must
+// not be given again while a host that is merely out of reach uses it.
+package cluster
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"encoding/json"
+
+	"github.com/berth-net/berth/endpoint"
+)
+
+// Root is above everything.
+const Root = "/berth/v1/"
+
+// Kinds of keys.
+const (
+	kindNetwork  = "networks"
+	kindVNI      = "vnis"
+	kindHost     = "hosts"
+	kindDead     = "dead"
+	kindEndpoint = "endpoints"
+	kindBlock    = "blocks"
+	kindClaim    = "claims"
+)
+
+// Network is a network of the cluster.
+type Network struct {
+	Name    string            `json:"name"`
+	VNI     uint32            `json:"vni"`
+	Config  json.RawMessage   `json:"config"` // the plugin's JSON object, with vni and port
+	Labels  map[string]string `json:"labels,omitempty"`
+	Created time.Time         `json:"created"`
+}
+
+// Host is a living host.
+type Host struct {
+	Name     string     `json:"name"`
+	Instance string     `json:"instance"` // of this boot: tells two hosts of one name apart
+	Address  netip.Addr `json:"address"`  // VTEP
+	Key      string     `json:"key,omitempty"`
+	Port     uint16     `json:"port,omitempty"` // of WireGuard
+}
+
+// Endpoint is an attachment on a host.
+type Endpoint struct {
+	endpoint.Key
+	Host      string       `json:"host"`
+	Name      string       `json:"name,omitempty"`
+	MAC       string       `json:"mac"`
+	Addresses []netip.Addr `json:"addresses"`
+	Aliases   []string     `json:"aliases,omitempty"`
+
+	revision int64 // of etcd; the newest of two wins
+}
+
+// owner is the value of a block or a claim.
+type owner struct {
+	Host string `json:"host"`
+}
+
+func key(parts ...string) string { return Root + strings.Join(parts, "/") }
+
+func networkKey(name string) string { return key(kindNetwork, name) }
+func hostKey(name string) string    { return key(kindHost, name) }
+func vniKey(vni uint32) string      { return key(kindVNI, strconv.FormatUint(uint64(vni), 10)) }
+
+func endpointKey(e *Endpoint) string {
+	return key(kindEndpoint, e.Network, e.Host, e.ContainerID, e.IfName)
+}
+
+// A prefix has a slash of its own, which a key's part may not have.
+func blockKey(network string, p netip.Prefix) string {
+	return key(kindBlock, network, strings.ReplaceAll(p.String(), "/", "_"))
+}
+
+func parseBlock(part string) (netip.Prefix, error) {
+	return netip.ParsePrefix(strings.ReplaceAll(part, "_", "/"))
+}
+
+func claimKey(network string, a netip.Addr) string { return key(kindClaim, network, a.String()) }
+
+// split takes a key apart: its kind and the rest.
+func split(raw string) (kind string, rest []string, err error) {
+	path, ok := strings.CutPrefix(raw, Root)
+	parts := strings.Split(path, "/")
+	want := map[string]int{kindNetwork: 1, kindVNI: 1, kindHost: 1, kindDead: 1, kindEndpoint: 4, kindBlock: 2, kindClaim: 2}
+	if n, known := want[parts[0]]; !ok || !known || len(parts) != n+1 {
+		return "", nil, fmt.Errorf("key %q is not of schema %s", raw, Root)
+	}
+	return parts[0], parts[1:], nil
+}

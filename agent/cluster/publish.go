@@ -1,0 +1,201 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// batch is how many keys one transaction writes: etcd's default limit is 128.
+const batch = 100
+
+// SetHost says who this host is, now or anew: its address may change.
+func (c *Client) SetHost(h Host) error {
+	c.mu.Lock()
+	c.self = h
+	c.mu.Unlock()
+	return c.set(map[string]any{hostKey(h.Name): h}, nil)
+}
+
+// PublishEndpoint tells the cluster of an endpoint of this host. It does not
+// wait: what etcd misses while it is away it is told later.
+func (c *Client) PublishEndpoint(e *Endpoint) error {
+	return c.set(map[string]any{endpointKey(e): e}, nil)
+}
+
+// WithdrawEndpoint tells the cluster that an endpoint of this host is gone.
+func (c *Client) WithdrawEndpoint(e *Endpoint) error {
+	return c.set(nil, []string{endpointKey(e)})
+}
+
+// SetEndpoints says all endpoints of this host: what is not among them goes.
+func (c *Client) SetEndpoints(all []*Endpoint) error {
+	put := map[string]any{}
+	for _, e := range all {
+		put[endpointKey(e)] = e
+	}
+	c.mu.Lock()
+	var gone []string
+	for k := range c.want {
+		if _, ok := put[k]; !ok && strings.HasPrefix(k, key(kindEndpoint)+"/") {
+			gone = append(gone, k)
+		}
+	}
+	c.mu.Unlock()
+	return c.set(put, gone)
+}
+
+func (c *Client) set(put map[string]any, gone []string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for k, v := range put {
+		raw, err := json.Marshal(v)
+		if err != nil {
+			return fmt.Errorf("encode %s: %w", k, err)
+		}
+		c.want[k] = string(raw)
+	}
+	for _, k := range gone {
+		delete(c.want, k)
+	}
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// publish keeps a lease and on it what this host wants published.
+func (c *Client) publish(ctx context.Context) {
+	for ctx.Err() == nil {
+		if err := c.session(ctx); err != nil && ctx.Err() == nil {
+			c.options.Log.Warn("this host is not published", "err", err)
+		}
+		if !pause(ctx, retry) {
+			return
+		}
+	}
+}
+
+// session lasts as long as one lease.
+func (c *Client) session(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if err := c.begin(ctx); err != nil {
+		return err
+	}
+	beats, err := c.etcd.KeepAlive(ctx, c.lease)
+	if err != nil {
+		return c.seen("keep lease", err)
+	}
+	for {
+		if err := c.flush(ctx); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-c.wake:
+		case beat := <-beats:
+			if beat == nil {
+				return c.seen("keep lease", errors.New("the lease has ended"))
+			}
+			c.seen("keep lease", nil)
+		}
+	}
+}
+
+// begin takes a lease, finds what an earlier life of this agent published,
+// and checks that the host's name is its own.
+func (c *Client) begin(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	c.mu.Lock()
+	self := c.self
+	c.mu.Unlock()
+	got, err := c.etcd.Get(ctx, hostKey(self.Name))
+	if err != nil {
+		return c.seen("read etcd", err)
+	}
+	var other Host
+	if len(got.Kvs) > 0 && json.Unmarshal(got.Kvs[0].Value, &other) == nil && other.Instance != self.Instance {
+		return fmt.Errorf("join the cluster as %s: %w: it is at %s; choose another with --name", self.Name, ErrNameTaken, other.Address)
+	}
+	lease, err := c.etcd.Grant(ctx, int64(c.options.TTL/time.Second))
+	if err != nil {
+		return c.seen("take lease", err)
+	}
+	c.seen("take lease", nil)
+	return c.inherit(ctx, lease.ID)
+}
+
+// inherit notes the keys on older leases of this host as neither published
+// nor forgotten: flush puts them on the new lease, or deletes them.
+func (c *Client) inherit(ctx context.Context, lease clientv3.LeaseID) error {
+	select {
+	case <-c.synced: // the view knows them
+	case <-ctx.Done():
+		return c.seen("read etcd", ctx.Err())
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lease, c.have = lease, map[string]string{}
+	c.view.mu.RLock()
+	defer c.view.mu.RUnlock()
+	for _, of := range c.view.endpoints {
+		for k, e := range of.all {
+			if e.Host == c.self.Name {
+				c.have[k] = ""
+			}
+		}
+	}
+	return nil
+}
+
+// flush writes the difference between what is wanted and what etcd has.
+func (c *Client) flush(ctx context.Context) error {
+	c.mu.Lock()
+	var ops []clientv3.Op
+	want, lease := maps.Clone(c.want), c.lease
+	for k, v := range want {
+		if old, ok := c.have[k]; !ok || old != v {
+			ops = append(ops, clientv3.OpPut(k, v, clientv3.WithLease(lease)))
+		}
+	}
+	for k := range c.have {
+		if _, ok := want[k]; !ok {
+			ops = append(ops, clientv3.OpDelete(k))
+		}
+	}
+	if c.view.deadMark(c.self.Name) != "" {
+		ops = append(ops, clientv3.OpDelete(key(kindDead, c.self.Name)))
+	}
+	c.mu.Unlock()
+	for some := range slices.Chunk(ops, batch) {
+		if err := c.commit(ctx, some); err != nil {
+			return err
+		}
+	}
+	c.mu.Lock()
+	c.have = want
+	c.mu.Unlock()
+	return nil
+}
+
+func (c *Client) commit(ctx context.Context, ops []clientv3.Op) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	_, err := c.etcd.Txn(ctx).Then(ops...).Commit()
+	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+		return fmt.Errorf("publish this host: %w", err)
+	}
+	return c.seen("write etcd", err)
+}
