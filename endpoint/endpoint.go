@@ -178,3 +178,14 @@ func Has(tx *state.Tx, k Key) bool {
 	b := tx.Bucket(bucket)
 	return b != nil && b.Get(k.bytes()) != nil
 }
+
+// Any tells whether a network has a record, whatever their number.
+func Any(tx *state.Tx, network string) bool {
+	b := tx.Bucket(bucket)
+	if b == nil {
+		return false
+	}
+	prefix := []byte(network + separator)
+	k, _ := b.Cursor().Seek(prefix)
+	return bytes.HasPrefix(k, prefix)
+}

@@ -2,6 +2,7 @@ package netdev
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -111,7 +112,13 @@ func (h *Handle) SetAlias(link Link, alias string) error {
 
 // DeleteLink removes a device by name. One that is not there is success.
 func (h *Handle) DeleteLink(name string) error {
-	err := h.nl.LinkDel(&netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Name: name}})
+	link, err := h.Link(name)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err == nil {
+		err = h.nl.LinkDel(link)
+	}
 	if err != nil && !missing(err) {
 		return fmt.Errorf("delete link %s: %w", name, err)
 	}

@@ -120,14 +120,10 @@ func (h *Handle) SetBridgePort(link Link, p BridgePort) error {
 // execute sends a request that the library has no method for. The library
 // opens a socket for it in the thread's namespace.
 func (h *Handle) execute(req *nl.NetlinkRequest) error {
-	send := func() error {
+	return h.inside(func() error {
 		_, err := req.Execute(unix.NETLINK_ROUTE, 0)
 		return err
-	}
-	if h.ns == nil {
-		return send()
-	}
-	return h.ns.Do(send)
+	})
 }
 
 func boolByte(b bool) byte {

@@ -222,4 +222,3 @@ func (v *View) Claims(network string) map[netip.Addr]string {
 	defer v.mu.RUnlock()
 	return maps.Clone(v.claims[network])
 }
-

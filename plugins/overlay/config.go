@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/berth-net/berth/netdev"
 	"github.com/berth-net/berth/plugins"
@@ -160,23 +159,14 @@ func checkVTEP(a netip.Addr) error {
 }
 
 func (c *Config) checkDevices() error {
-	if err := checkDeviceName("bridge", c.Bridge); err != nil {
-		return err
+	if problem := netdev.NameProblem(c.Bridge); problem != "" {
+		return fmt.Errorf("bridge: %q %s", c.Bridge, problem)
 	}
-	if c.Underlay != "" {
-		if err := checkDeviceName("underlay", c.Underlay); err != nil {
-			return err
-		}
+	if problem := netdev.NameProblem(c.Underlay); problem != "" && c.Underlay != "" {
+		return fmt.Errorf("underlay: %q %s", c.Underlay, problem)
 	}
 	if c.MTU != 0 && (c.MTU < minMTU || c.MTU > 65535) {
 		return fmt.Errorf("mtu: %d is outside %d to 65535; leave it out to have it follow the underlay's", c.MTU, minMTU)
-	}
-	return nil
-}
-
-func checkDeviceName(key, name string) error {
-	if len(name) > netdev.MaxNameLen || name == "." || name == ".." || strings.ContainsAny(name, "/: \t\n\x00%") {
-		return fmt.Errorf("%s: %q is no device name (1 to %d characters, no '/', ':' or blanks)", key, name, netdev.MaxNameLen)
 	}
 	return nil
 }

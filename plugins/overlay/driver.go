@@ -1,11 +1,24 @@
-// Package overlay attaches containers of several hosts to one Ethernet segment over VXLAN.
+// Package overlay attaches containers of several hosts to one Ethernet
+// segment over VXLAN.
+//
+// On each host a network is a bridge and, as one of its ports, a VXLAN device.
+// The bridge has the gateway's addresses and MAC, the same on every host, so
+// a container's way out is on its own host.
 package overlay
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"net/netip"
 
+	"github.com/berth-net/berth/endpoint"
+	"github.com/berth-net/berth/firewall"
+	"github.com/berth-net/berth/ipam"
+	"github.com/berth-net/berth/netdev"
 	"github.com/berth-net/berth/plugins"
+	"github.com/berth-net/berth/plugins/attach"
 	"github.com/berth-net/berth/state"
 )
 
@@ -15,22 +28,177 @@ type Driver struct{ store *state.Store }
 // New is the driver with its records in store.
 func New(store *state.Store) *Driver { return &Driver{store: store} }
 
+// driven is what the driver's records remember, so that Del needs neither the
+// configuration nor an agent.
+type driven struct {
+	Bridge   string       `json:"bridge"`
+	VXLAN    string       `json:"vxlan"`
+	VNI      uint32       `json:"vni"`
+	Gateways []netip.Addr `json:"gateways,omitempty"`
+	IPMasq   bool         `json:"ipMasq,omitempty"`
+	Internal bool         `json:"internal,omitempty"`
+}
+
+// Add makes the host's part of the segment where it is missing, and the
+// container's device on it.
 func (d *Driver) Add(ctx context.Context, req *plugins.Request) (*plugins.Result, error) {
-	return nil, errors.ErrUnsupported
+	c, err := parse(&req.Network)
+	if err != nil {
+		return nil, err
+	}
+	m, err := d.join(ctx, c, req)
+	if err != nil {
+		return nil, err
+	}
+	a, err := m.begin(ctx, d, req)
+	if err != nil {
+		return nil, err
+	}
+	w, err := newWiring(d, c, a, req)
+	if err != nil {
+		return nil, a.Abort(err)
+	}
+	defer w.close()
+	result, err := w.connect(ctx)
+	if err != nil {
+		return nil, errors.Join(a.Abort(err), d.dropUnused(ctx, req.Name, w.driven))
+	}
+	if err := a.Done(result); err != nil {
+		return nil, err
+	}
+	m.changed(ctx)
+	return result, nil
 }
 
-func (d *Driver) Check(ctx context.Context, req *plugins.Request) error {
-	return errors.ErrUnsupported
+// spec is what the attachment takes before the kernel is touched.
+func (d *Driver) spec(c *Config, req *plugins.Request) (attach.Spec, error) {
+	gateways, err := c.gateways()
+	return attach.Spec{
+		HostIfName: hostName(req), IPAM: c.IPAM, Ports: req.Runtime.PortMappings, Del: d.Del,
+		Driven: driven{
+			Bridge: c.Bridge, VXLAN: c.vxlanName(), VNI: c.VNI, Gateways: addrsOf(gateways), IPMasq: c.IPMasq, Internal: c.Internal,
+		},
+	}, err
 }
 
+func hostName(req *plugins.Request) string {
+	return netdev.HostName("vo", req.Name, req.ContainerID, req.IfName)
+}
+
+// gateways are those of the ranges, each with its subnet's length. Those of
+// another's IPAM plugin are known only when it has answered.
+func (c *Config) gateways() ([]netip.Prefix, error) {
+	if c.IPAM == nil {
+		return nil, nil
+	}
+	conf, err := ipam.Parse(c.IPAM)
+	if err != nil {
+		return nil, err
+	}
+	var gateways []netip.Prefix
+	for _, set := range conf.Ranges {
+		for _, r := range set {
+			if r.Gateway.IsValid() {
+				gateways = appendNew(gateways, netip.PrefixFrom(r.Gateway, r.Subnet.Bits()))
+			}
+		}
+	}
+	return gateways, nil
+}
+
+func appendNew(list []netip.Prefix, p netip.Prefix) []netip.Prefix {
+	for _, have := range list {
+		if have == p {
+			return list
+		}
+	}
+	return append(list, p)
+}
+
+func addrsOf(prefixes []netip.Prefix) (addrs []netip.Addr) {
+	for _, p := range prefixes {
+		addrs = append(addrs, p.Addr())
+	}
+	return addrs
+}
+
+// Del removes the container's device, and with the network's last one the
+// host's part of the segment.
 func (d *Driver) Del(ctx context.Context, req *plugins.Request) error {
-	return errors.ErrUnsupported
+	var was driven
+	err := attach.End(ctx, d.store, req, func(r *endpoint.Record) (err error) {
+		was, err = drivenOf(r)
+		return errors.Join(err, teardown(req, r, was))
+	})
+	if was.VXLAN == "" {
+		return err
+	}
+	d.withdraw(ctx, req)
+	return errors.Join(err, d.dropUnused(ctx, req.Name, was))
 }
 
+// drivenOf is empty where there is no record.
+func drivenOf(r *endpoint.Record) (was driven, err error) {
+	if r == nil || len(r.Driven) == 0 {
+		return was, nil
+	}
+	if err = json.Unmarshal(r.Driven, &was); err != nil {
+		err = fmt.Errorf("decode record of %s: %w", r.Key, err)
+	}
+	return was, err
+}
+
+// teardown removes what is the attachment's own.
+func teardown(req *plugins.Request, r *endpoint.Record, was driven) error {
+	dev, err := netdev.Here()
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	errs := []error{}
+	if r != nil && was.Bridge != "" {
+		fw, err := firewall.Open("")
+		if err == nil {
+			err = fw.Del(was.policy(), was.member(r))
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(append(errs, dev.DeleteLink(hostName(req)))...)
+}
+
+// GC removes what the request does not list.
 func (d *Driver) GC(ctx context.Context, req *plugins.GCRequest) error {
-	return errors.ErrUnsupported
+	return attach.GC(ctx, d.store, req, d.Del)
 }
 
+// Status tells whether the next Add could succeed.
 func (d *Driver) Status(ctx context.Context, net *plugins.Network) error {
-	return errors.ErrUnsupported
+	c, err := parse(net)
+	if err != nil {
+		return err
+	}
+	if c.ControlPlane == Etcd {
+		return d.agentStatus(ctx)
+	}
+	dev, err := netdev.Here()
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	if _, err := c.locate(dev); err != nil {
+		return &plugins.Error{Code: plugins.CodeNotAvailable, Err: err}
+	}
+	return nil
+}
+
+func (was driven) policy() *firewall.Network {
+	return &firewall.Network{Bridge: was.Bridge, Internal: was.Internal, Isolated: true, Hidden: was.IPMasq}
+}
+
+func (was driven) member(r *endpoint.Record) *firewall.Endpoint {
+	e := &firewall.Endpoint{Masquerade: was.IPMasq && !was.Internal, Ports: r.Ports}
+	for _, p := range r.Addresses {
+		e.Addresses = append(e.Addresses, p.Addr())
+	}
+	return e
 }

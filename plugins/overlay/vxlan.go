@@ -19,7 +19,7 @@ import (
 type segment struct {
 	*Config
 	dev      *netdev.Handle
-	gateways []netip.Addr
+	gateways []netip.Prefix
 }
 
 // mark is the alias of a finished VXLAN device. It changes with whatever the
@@ -31,7 +31,7 @@ func (s *segment) mark() string {
 }
 
 func (s *segment) anycast() firewall.Anycast {
-	return firewall.Anycast{Port: s.vxlanName(), MAC: gatewayMAC(s.VNI), Gateways: s.gateways}
+	return firewall.Anycast{Port: s.vxlanName(), MAC: gatewayMAC(s.VNI), Gateways: addrsOf(s.gateways)}
 }
 
 // finished finds the VXLAN device where it stands as the configuration says.
@@ -40,10 +40,22 @@ func (s *segment) finished() (netdev.Link, error) {
 	if err != nil {
 		return nil, err
 	}
-	if vxlan.Attrs().Alias != s.mark() || vxlan.Attrs().MasterIndex == 0 {
+	if vxlan.Attrs().Alias != s.mark() || vxlan.Attrs().MasterIndex == 0 || !s.isLocal(vxlan) {
 		return nil, fmt.Errorf("VXLAN device %s: %w as configured", s.vxlanName(), netdev.ErrNotFound)
 	}
 	return vxlan, nil
+}
+
+// isLocal tells whether the host still has the address that the device sends
+// from: an uplink's may change.
+func (s *segment) isLocal(link netdev.Link) bool {
+	v, ok := link.(*netlink.Vxlan)
+	if !ok {
+		return false
+	}
+	local, ok := netip.AddrFromSlice(v.SrcAddr)
+	path, err := s.dev.PathTo(local.Unmap())
+	return ok && err == nil && path.Local
 }
 
 // connect makes the VXLAN device a port of bridge. Repeating it mends what

@@ -1,0 +1,109 @@
+package overlay
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/netip"
+	"slices"
+
+	"github.com/berth-net/berth/agent/api"
+	"github.com/berth-net/berth/endpoint"
+	"github.com/berth-net/berth/ipam"
+	"github.com/berth-net/berth/plugins"
+	"github.com/berth-net/berth/plugins/attach"
+	"github.com/berth-net/berth/state"
+)
+
+// membership is how this host came to know its place in the network: from the
+// configuration alone, or from the agent.
+type membership struct {
+	conf   *Config
+	store  *state.Store
+	key    endpoint.Key
+	raw    json.RawMessage // as the caller gave it
+	blocks []netip.Prefix
+	agent  bool
+}
+
+// join asks the agent for what the configuration leaves to the cluster.
+func (d *Driver) join(ctx context.Context, c *Config, req *plugins.Request) (*membership, error) {
+	m := &membership{
+		conf: c, store: d.store, raw: req.Config, agent: c.ControlPlane == Etcd,
+		key: endpoint.Key{Network: req.Name, ContainerID: req.ContainerID, IfName: req.IfName},
+	}
+	if !m.agent {
+		return m, nil
+	}
+	static := []netip.Addr{}
+	for _, p := range slices.Concat(req.Runtime.IPs, req.Args.IPs) {
+		static = append(static, p.Addr())
+	}
+	return m, m.ask(ctx, api.Request{Attach: &api.Attach{Key: m.key, Config: m.raw, Static: static}})
+}
+
+func (m *membership) ask(ctx context.Context, req api.Request) error {
+	answer, err := api.Call(ctx, m.store, req)
+	if err != nil {
+		return err
+	}
+	s := answer.Segment
+	if s == nil {
+		return plugins.Errorf(plugins.CodeInternal, "the agent gave no segment for network %s", m.key.Network)
+	}
+	m.conf.VNI, m.conf.Port, m.conf.Local, m.conf.Underlay = s.VNI, s.Port, s.Local, s.Underlay
+	m.conf.IPAM, m.blocks = s.IPAM, s.Blocks
+	if s.MTU > 0 {
+		m.conf.MTU = s.MTU
+	}
+	return nil
+}
+
+// begin takes the address from this host's blocks, and asks for one block
+// more when they are used up.
+func (m *membership) begin(ctx context.Context, d *Driver, req *plugins.Request) (*attach.Attachment, error) {
+	spec, err := d.spec(m.conf, req)
+	if err != nil {
+		return nil, err
+	}
+	a, err := attach.Begin(ctx, m.store, req, spec)
+	if !m.agent || !errors.Is(err, ipam.ErrExhausted) {
+		return a, err
+	}
+	if err := m.ask(ctx, api.Request{More: &api.More{Key: m.key, Config: m.raw, Have: m.blocks}}); err != nil {
+		return nil, err
+	}
+	if spec, err = d.spec(m.conf, req); err != nil {
+		return nil, err
+	}
+	return attach.Begin(ctx, m.store, req, spec)
+}
+
+// changed has the agent tell the cluster. An agent that has just died finds
+// the record when it is back, so the attachment stands.
+func (m *membership) changed(ctx context.Context) {
+	if m.agent {
+		_, _ = api.Call(ctx, m.store, api.Request{Changed: &api.Changed{Key: m.key}})
+	}
+}
+
+// withdraw tells the agent, if one runs, that a record is gone.
+func (d *Driver) withdraw(ctx context.Context, req *plugins.Request) {
+	c, err := parse(&req.Network)
+	if err != nil || c.ControlPlane != Etcd {
+		return
+	}
+	key := endpoint.Key{Network: req.Name, ContainerID: req.ContainerID, IfName: req.IfName}
+	_, _ = api.Call(ctx, d.store, api.Request{Changed: &api.Changed{Key: key}})
+}
+
+func (d *Driver) agentStatus(ctx context.Context) error {
+	answer, err := api.Call(ctx, d.store, api.Request{Status: &struct{}{}})
+	switch {
+	case err != nil:
+		return &plugins.Error{Code: plugins.CodeNotAvailable, Err: err}
+	case answer.Status == nil || answer.Status.Cluster == nil:
+		return plugins.Errorf(plugins.CodeNotAvailable, "the agent of this host was started without --etcd")
+	}
+	return nil
+}

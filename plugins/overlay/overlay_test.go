@@ -1,0 +1,162 @@
+package overlay_test
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/berth-net/berth/nettest"
+	"github.com/berth-net/berth/plugins"
+)
+
+// One file lists both hosts and serves both: only the ranges differ.
+func static(host int, peers string) string {
+	return fmt.Sprintf(`{"type":"overlay","vni":42,"peers":[%s],"ipMasq":true,"ipam":{"type":"berth-ipam","ranges":[
+		[{"subnet":"10.42.0.0/24","rangeStart":"10.42.0.%[2]d0","rangeEnd":"10.42.0.%[2]d9","gateway":"10.42.0.1"}],
+		[{"subnet":"fd42::/64","rangeStart":"fd42::%[2]d0","rangeEnd":"fd42::%[2]d9","gateway":"fd42::1"}]],
+		"routes":[{"dst":"0.0.0.0/0"},{"dst":"::/0"}]}}`, peers, host)
+}
+
+const (
+	ip4Peers = `"192.0.2.1","192.0.2.2"`
+	ip6Peers = `"2001:db8::1","2001:db8::2"`
+)
+
+func TestTwoHostsWithNothingButTheConfiguration(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		peers string
+		mtu   int
+	}{"IPv4 underlay": {ip4Peers, 1450}, "IPv6 underlay": {ip6Peers, 1430}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			before := w.a.Links() + w.a.Rules()
+			c1, c2 := w.a.NewContainer("c1"), w.b.NewContainer("c2")
+			r := w.add(w.a, c1, static(1, tt.peers))
+			w.add(w.b, c2, static(2, tt.peers))
+			if r.Interfaces[0].MTU != tt.mtu {
+				t.Errorf("MTU is %d, want %d", r.Interfaces[0].MTU, tt.mtu)
+			}
+			for _, ip := range []string{"10.42.0.20", "fd42::20"} {
+				url := c2.ServeHTTP(netip.AddrPortFrom(netip.MustParseAddr(ip), 80).String())
+				c1.Get(url)
+			}
+			c1.Run("ping", "-c1", "-W2", "-M", "do", "-s", fmt.Sprint(tt.mtu-28), "10.42.0.20")
+			for h, c := range map[*nettest.Host]*nettest.Container{w.a: c1, w.b: c2} {
+				if err := check(h, request(c, static(1, tt.peers))); err != nil {
+					t.Error(err)
+				}
+			}
+			w.del(w.a, request(c1, static(1, tt.peers)))
+			w.del(w.a, request(c1, static(1, tt.peers)))
+			if out := w.a.Run("ip", "-br", "link"); strings.Contains(out, "front") {
+				t.Errorf("devices are left of %s:\n%s", before, out)
+			}
+			if rules := w.a.Run("nft", "list", "tables"); strings.Contains(rules, "anycast") {
+				t.Errorf("the anycast table is left: %s", rules)
+			}
+		})
+	}
+}
+
+func TestEgressIsOnTheContainersOwnHost(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c1, c2 := w.a.NewContainer("c1"), w.b.NewContainer("c2")
+	w.add(w.a, c1, static(1, ip4Peers))
+	w.add(w.b, c2, static(2, ip4Peers))
+	w.outside.Serve("tcp", "192.0.2.9:80")
+	for c, host := range map[*nettest.Container]string{c1: "192.0.2.1", c2: "192.0.2.2"} {
+		if answer := c.Ask("tcp", "192.0.2.9:80"); answer.Client.Addr().String() != host {
+			t.Errorf("%s goes out as %s, want %s", c.Name, answer.Client, host)
+		}
+	}
+}
+
+func TestTheGatewayDoesNotLeakToOtherHosts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c1, c2 := w.a.NewContainer("c1"), w.b.NewContainer("c2")
+	w.add(w.a, c1, static(1, ip4Peers))
+	w.add(w.b, c2, static(2, ip4Peers))
+	c1.Ping("10.42.0.20")
+	c1.Ping("fd42::20")
+	// A's gateway gone, nobody must answer for it: B has the same.
+	w.a.Run("ip", "address", "flush", "dev", "bo-front")
+	c1.Run("ip", "neighbour", "flush", "dev", "eth0")
+	for _, gateway := range []string{"10.42.0.1", "fd42::1"} {
+		if err := c1.TryPing(gateway); err == nil {
+			t.Errorf("the gateway %s of another host answers", gateway)
+		}
+	}
+	c1.Ping("10.42.0.20")
+}
+
+func TestAClashWithAnothersVXLANNamesIt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.a.Run("ip", "link", "add", "flannel.1", "type", "vxlan", "id", "42", "dstport", "4789", "local", "192.0.2.1")
+	c := w.a.NewContainer("c1")
+	_, err := tryAdd(w.a, request(c, static(1, ip4Peers)))
+	if err == nil || !strings.Contains(err.Error(), "flannel.1") {
+		t.Fatalf("add beside flannel.1: %v", err)
+	}
+	if out := w.a.Run("ip", "-br", "link"); strings.Contains(out, "front") || strings.Contains(out, "vo") {
+		t.Errorf("devices are left:\n%s", out)
+	}
+}
+
+func TestAddMendsADeletedDevice(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c1, c2, c3 := w.a.NewContainer("c1"), w.b.NewContainer("c2"), w.a.NewContainer("c3")
+	w.add(w.a, c1, static(1, ip4Peers))
+	w.add(w.b, c2, static(2, ip4Peers))
+	w.a.Run("ip", "link", "delete", "vx-front")
+	if err := check(w.a, request(c1, static(1, ip4Peers))); err == nil {
+		t.Error("CHECK does not see that the VXLAN device is gone")
+	}
+	w.add(w.a, c3, static(1, ip4Peers))
+	c1.Ping("10.42.0.20")
+	c3.Ping("fd42::20")
+}
+
+func TestConfigurationIsRefusedBeforeAnythingIsTouched(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.a.NewContainer("c1")
+	for config, want := range map[string]string{
+		`{"peers":["192.0.2.2"]}`:                                 "vni",
+		`{"vni":16777216,"peers":["192.0.2.2"]}`:                  "vni",
+		`{"vni":1,"peers":[]}`:                                    "peers",
+		`{"vni":1,"peers":["192.0.2.2","2001:db8::2"]}`:           "famil",
+		`{"vni":1,"peers":["192.0.2.2","192.0.2.2"]}`:             "twice",
+		`{"vni":1,"peers":["224.0.0.1"]}`:                         "224.0.0.1",
+		`{"vni":1,"peers":["127.0.0.1"]}`:                         "127.0.0.1",
+		`{"vni":1,"peers":["fe80::1"]}`:                           "link-local",
+		`{"vni":1,"peers":["192.0.2.1"]}`:                         "this host",
+		`{"vni":1,"peers":["192.0.2.2"],"local":"192.0.2.77"}`:    "local",
+		`{"vni":1,"peers":["192.0.2.2"],"local":"2001:db8::1"}`:   "famil",
+		`{"vni":1,"peers":["192.0.2.2"],"underlay":"eth7"}`:       "underlay",
+		`{"vni":1,"peers":["192.0.2.2"],"mtu":1500}`:              "1450",
+		`{"vni":1,"peers":["192.0.2.2"],"mtu":100}`:               "mtu",
+		`{"vni":1,"peers":["192.0.2.2"],"bridge":"a/b"}`:          "bridge",
+		`{"vni":1,"peers":["192.0.2.2"],"controlPlane":"gossip"}`: "controlPlane",
+		`{"vni":1,"peers":["192.0.2.2"],"controlPlane":"evpn"}`:   "peers",
+		`{"vni":"x","peers":["192.0.2.2"]}`:                       "decode",
+		`{"vni":1,"port":65536,"peers":["192.0.2.2"]}`:            "decode",
+		`{"vni":1,"peers":["192.0.2.300"]}`:                       "decode",
+	} {
+		_, err := tryAdd(w.a, request(c, config))
+		var coded *plugins.Error
+		if err == nil || !strings.Contains(err.Error(), want) || !errors.As(err, &coded) {
+			t.Errorf("%s: %v; want a coded error that says %q", config, err, want)
+		}
+	}
+	if out := w.a.Run("ip", "-br", "link"); strings.Contains(out, "front") {
+		t.Errorf("devices are left:\n%s", out)
+	}
+}

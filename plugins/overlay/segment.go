@@ -1,0 +1,156 @@
+package overlay
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+
+	"github.com/berth-net/berth/endpoint"
+	"github.com/berth-net/berth/firewall"
+	"github.com/berth-net/berth/netdev"
+	"github.com/berth-net/berth/state"
+)
+
+// guardName is held while the host's part of any segment is made or removed:
+// the networks share a table of the packet filter.
+const guardName = "overlay segments"
+
+// ensure makes the host's part of the segment what the configuration says,
+// where it is not, and returns its devices. The caller's record must exist: it
+// keeps a Del at the same time from removing them.
+func (s *segment) ensure(ctx context.Context, store *state.Store) (bridge, vxlan netdev.Link, err error) {
+	guard, err := store.Guard(ctx, guardName)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer guard.Release()
+	if vxlan, err = s.finished(); err == nil {
+		bridge, err = s.dev.LinkByIndex(vxlan.Attrs().MasterIndex)
+		if err == nil {
+			return bridge, vxlan, nil
+		}
+	}
+	p, err := s.locate(s.dev)
+	if err != nil {
+		return nil, nil, err
+	}
+	if bridge, err = s.addBridge(p.mtu); err != nil {
+		return nil, nil, err
+	}
+	if err := s.connect(bridge, p); err != nil {
+		return nil, nil, errors.Join(err, s.dropNew(store))
+	}
+	vxlan, err = s.dev.Link(s.vxlanName())
+	return bridge, vxlan, err
+}
+
+// dropNew takes back a half made segment when nobody else is on it.
+func (s *segment) dropNew(store *state.Store) error {
+	var others int
+	err := store.View(func(tx *state.Tx) error {
+		records, err := endpoint.List(tx, s.network)
+		others = len(records) - 1 // the caller's own
+		return err
+	})
+	if err != nil || others > 0 {
+		return err
+	}
+	return s.drop()
+}
+
+func (s *segment) drop() error {
+	return errors.Join(s.disconnect(), s.dev.DeleteLink(s.Bridge))
+}
+
+// addBridge makes the bridge and brings it up with the gateways. Its MAC is
+// theirs.
+func (s *segment) addBridge(mtu int) (netdev.Link, error) {
+	bridge, err := s.dev.EnsureBridge(s.Bridge, netdev.AliasPrefix+s.network+" bridge", gatewayMAC(s.VNI), mtu)
+	if err != nil {
+		return nil, err
+	}
+	conf := "ipv6/conf/" + s.Bridge
+	for _, sysctl := range [][2]string{{conf + "/accept_ra", "0"}, {conf + "/accept_dad", "0"}, {conf + "/disable_ipv6", s.withoutIPv6()}} {
+		if err := s.dev.SetSysctl(sysctl[0], sysctl[1]); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.dev.SetMTU(bridge, mtu); err != nil {
+		return nil, err
+	}
+	for _, g := range s.gateways {
+		if err := s.dev.AddAddr(bridge, g); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.dev.SetUp(bridge); err != nil {
+		return nil, err
+	}
+	return bridge, s.dev.Forward(hasFamily(s.gateways, true), hasFamily(s.gateways, false))
+}
+
+// addGateways is for those that another's IPAM plugin told.
+func (s *segment) addGateways(late []netip.Prefix) error {
+	bridge, err := s.dev.Link(s.Bridge)
+	if err != nil {
+		return err
+	}
+	guarded := s.anycast()
+	guarded.Gateways = addrsOf(late)
+	if err := firewall.KeepGateway(guarded); err != nil {
+		return err
+	}
+	if hasFamily(late, false) {
+		if err := s.dev.SetSysctl("ipv6/conf/"+s.Bridge+"/disable_ipv6", "0"); err != nil {
+			return err
+		}
+	}
+	for _, g := range late {
+		if err := s.dev.AddAddr(bridge, g); err != nil {
+			return err
+		}
+	}
+	return s.dev.Forward(hasFamily(late, true), hasFamily(late, false))
+}
+
+func (s *segment) withoutIPv6() string {
+	if hasFamily(s.gateways, false) {
+		return "0"
+	}
+	return "1"
+}
+
+func hasFamily(list []netip.Prefix, is4 bool) bool {
+	for _, p := range list {
+		if p.Addr().Is4() == is4 {
+			return true
+		}
+	}
+	return false
+}
+
+// dropUnused removes the host's part of a segment that no record is on.
+func (d *Driver) dropUnused(ctx context.Context, network string, was driven) error {
+	guard, err := d.store.Guard(ctx, guardName)
+	if err != nil {
+		return err
+	}
+	defer guard.Release()
+	used := false
+	if err := d.store.View(func(tx *state.Tx) error { used = endpoint.Any(tx, network); return nil }); err != nil || used {
+		return err
+	}
+	dev, err := netdev.Here()
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	fw, err := firewall.Open("")
+	if err == nil {
+		err = fw.Forget(was.policy())
+	}
+	return errors.Join(err,
+		dev.DeleteLink(was.VXLAN),
+		firewall.ForgetGateway(firewall.Anycast{Port: was.VXLAN, MAC: gatewayMAC(was.VNI), Gateways: was.Gateways}),
+		dev.DeleteLink(was.Bridge))
+}

@@ -1,0 +1,180 @@
+package overlay
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+
+	"github.com/berth-net/berth/endpoint"
+	"github.com/berth-net/berth/firewall"
+	"github.com/berth-net/berth/netdev"
+	"github.com/berth-net/berth/plugins"
+	"github.com/berth-net/berth/plugins/attach"
+	"github.com/berth-net/berth/state"
+)
+
+// wiring is an Add between the recorded intent and the result.
+type wiring struct {
+	*segment
+	driven driven
+	store  *state.Store
+	a      *attach.Attachment
+	req    *plugins.Request
+	inner  *netdev.Handle // bound to the container's namespace
+}
+
+func newWiring(d *Driver, c *Config, a *attach.Attachment, req *plugins.Request) (*wiring, error) {
+	was, err := drivenOf(a.Record)
+	if err != nil {
+		return nil, err
+	}
+	gateways, err := c.gateways()
+	if err != nil {
+		return nil, err
+	}
+	outer, err := netdev.Here()
+	if err != nil {
+		return nil, err
+	}
+	inner, err := netdev.In(a.Container)
+	if err != nil {
+		outer.Close()
+		return nil, err
+	}
+	return &wiring{
+		segment: &segment{Config: c, dev: outer, gateways: gateways}, driven: was,
+		store: d.store, a: a, req: req, inner: inner,
+	}, nil
+}
+
+func (w *wiring) close() {
+	w.dev.Close()
+	w.inner.Close()
+}
+
+// connect makes and announces the container's device. What it has made is
+// undone by the attachment's Abort.
+func (w *wiring) connect(ctx context.Context) (*plugins.Result, error) {
+	if err := w.removeStale(); err != nil {
+		return nil, err
+	}
+	bridge, vxlan, err := w.ensure(ctx, w.store)
+	if err != nil {
+		return nil, err
+	}
+	link, err := w.addDevice(bridge, vxlan.Attrs().MTU)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.a.Delegate(ctx); err != nil {
+		return nil, err
+	}
+	if err := w.letThrough(); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(w.a.Configure(w.inner, link)); err != nil {
+		return nil, err
+	}
+	if err := w.a.Announce(w.inner, link); err != nil {
+		return nil, err
+	}
+	attrs := link.Attrs()
+	return w.a.Result(
+		plugins.Interface{Name: attrs.Name, MAC: attrs.HardwareAddr, MTU: attrs.MTU, Sandbox: w.req.NetNS},
+		plugins.Interface{Name: hostName(w.req)},
+		plugins.Interface{Name: w.Bridge, MAC: gatewayMAC(w.VNI)},
+	), nil
+}
+
+// removeStale clears away what an Add that was killed has left, under the
+// same names.
+func (w *wiring) removeStale() error {
+	if w.a.Stale == nil {
+		return nil
+	}
+	was, err := drivenOf(w.a.Stale)
+	return errors.Join(err, teardown(w.req, w.a.Stale, was))
+}
+
+// addDevice makes the pair; the host's end is up and on the bridge when it
+// returns, the container's is not up yet.
+func (w *wiring) addDevice(bridge netdev.Link, mtu int) (netdev.Link, error) {
+	name := hostName(w.req)
+	port, err := w.dev.AddPair(netdev.Pair{
+		Name: name, Alias: netdev.AliasPrefix + w.a.Record.Key.String(), Peer: w.req.IfName, PeerMAC: w.mac(), MTU: mtu,
+	}, w.a.Container)
+	if err != nil {
+		return nil, err
+	}
+	w.a.OnAbort(func() error { return removePort(name) })
+	for _, sysctl := range [][2]string{{"accept_ra", "0"}, {"disable_ipv6", "1"}} {
+		if err := w.dev.SetSysctl("ipv6/conf/"+name+"/"+sysctl[0], sysctl[1]); err != nil {
+			return nil, err
+		}
+	}
+	if err := w.dev.SetMaster(port, bridge); err != nil {
+		return nil, err
+	}
+	if w.HairpinMode {
+		if err := w.dev.SetBridgePort(port, netdev.BridgePort{Learning: true, Flood: true, Hairpin: true}); err != nil {
+			return nil, err
+		}
+	}
+	if err := w.dev.SetUp(port); err != nil {
+		return nil, err
+	}
+	link, err := w.inner.Link(w.req.IfName)
+	if err != nil {
+		return nil, err
+	}
+	w.a.Record.MAC = endpoint.MAC(link.Attrs().HardwareAddr)
+	return link, w.a.Prepare(w.inner, link)
+}
+
+func removePort(name string) error {
+	dev, err := netdev.Here()
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	return dev.DeleteLink(name)
+}
+
+// mac is the one that was asked for, or the one of the first address; nil
+// where another's plugin is to bring the addresses: then it is the kernel's.
+func (w *wiring) mac() net.HardwareAddr {
+	if asked := w.req.MAC(); asked != nil {
+		return asked
+	}
+	if len(w.a.Addresses) > 0 {
+		return ContainerMAC(w.a.Addresses[0].Prefix.Addr())
+	}
+	return nil
+}
+
+// letThrough tells the packet filter of the container, and the bridge of the
+// gateways that only another's IPAM plugin knew.
+func (w *wiring) letThrough() error {
+	var late []netip.Prefix
+	for _, addr := range w.a.Addresses {
+		if addr.Gateway.IsValid() && !w.a.IPAM.Embedded() {
+			late = append(late, netip.PrefixFrom(addr.Gateway, addr.Prefix.Bits()))
+		}
+	}
+	if len(late) > 0 {
+		if err := w.addGateways(late); err != nil {
+			return err
+		}
+	}
+	if w.driven.Bridge == "" || len(w.a.Record.Addresses) == 0 {
+		return nil
+	}
+	fw, err := firewall.Open("")
+	if err != nil {
+		return err
+	}
+	policy, member := w.driven.policy(), w.driven.member(w.a.Record)
+	w.a.OnAbort(func() error { return fw.Del(policy, member) })
+	return fw.Add(policy, member)
+}
