@@ -1,0 +1,312 @@
+package netdev
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-net/berth/netdev/nlsock"
+)
+
+// Batch collects requests for Conn.Do. The zero value is empty and ready.
+type Batch struct {
+	nlsock.Batch
+	mayExist map[int]bool // requests for which EEXIST is success
+}
+
+// Reset empties the batch.
+func (b *Batch) Reset() {
+	b.Batch.Reset()
+	clear(b.mayExist)
+}
+
+// tolerate makes EEXIST a success of the message that is open.
+func (b *Batch) tolerate() {
+	if b.mayExist == nil {
+		b.mayExist = make(map[int]bool)
+	}
+	b.mayExist[b.Len()-1] = true
+}
+
+// header is struct ifinfomsg.
+func header(b *nlsock.Batch, family uint8, index int, flags, change uint32) {
+	b.U8(family)
+	b.Zeros(3)
+	b.U32(uint32(index))
+	b.U32(flags)
+	b.U32(change)
+}
+
+// Veth is a pair to be made: one end here, the other in another namespace
+// from the start, so that nothing is ever moved or renamed. Both ends are
+// down.
+type Veth struct {
+	Name     string
+	MAC      net.HardwareAddr
+	Master   int // index of the bridge that Name becomes a port of; 0: none
+	MTU      int // 0: the kernel's
+	PeerName string
+	PeerMAC  net.HardwareAddr
+	PeerNS   int // file descriptor
+}
+
+// AddVeth makes a veth pair.
+func (b *Batch) AddVeth(v *Veth) {
+	b.Message(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, fmt.Sprintf("create veth %s with peer %s", v.Name, v.PeerName))
+	header(&b.Batch, unix.AF_UNSPEC, 0, 0, 0)
+	b.endpoint(v.Name, v.MAC, v.MTU)
+	if v.Master != 0 {
+		b.Uint32(unix.IFLA_MASTER, uint32(v.Master))
+	}
+	info := b.Nest(unix.IFLA_LINKINFO)
+	b.String(unix.IFLA_INFO_KIND, "veth")
+	data := b.Nest(unix.IFLA_INFO_DATA)
+	peer := b.Nest(vethInfoPeer)
+	header(&b.Batch, unix.AF_UNSPEC, 0, 0, 0)
+	b.endpoint(v.PeerName, v.PeerMAC, v.MTU)
+	b.Uint32(unix.IFLA_NET_NS_FD, uint32(v.PeerNS))
+	b.End(peer)
+	b.End(data)
+	b.End(info)
+}
+
+// vethInfoPeer is VETH_INFO_PEER of include/uapi/linux/veth.h.
+const vethInfoPeer = 1
+
+func (b *Batch) endpoint(name string, mac net.HardwareAddr, mtu int) {
+	b.String(unix.IFLA_IFNAME, name)
+	if mac != nil {
+		b.Bytes(unix.IFLA_ADDRESS, mac)
+	}
+	if mtu != 0 {
+		b.Uint32(unix.IFLA_MTU, uint32(mtu))
+	}
+}
+
+// Bridge is what a bridge is made with and what Conn.Device tells of it.
+type Bridge struct {
+	VLANFiltering bool
+	DefaultPVID   uint16 // 0: none; what a bridge without VLAN support has
+}
+
+// AddBridge makes a bridge, down. Its MAC is given, so that it is not that of
+// whichever port has the lowest: containers keep the gateway's in their
+// caches. Snooping of multicast is off where there is no querier anyway.
+func (b *Batch) AddBridge(name string, mac net.HardwareAddr, mtu int, o Bridge) {
+	b.Message(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, "create bridge "+name)
+	header(&b.Batch, unix.AF_UNSPEC, 0, 0, 0)
+	b.endpoint(name, mac, mtu)
+	info := b.Nest(unix.IFLA_LINKINFO)
+	b.String(unix.IFLA_INFO_KIND, "bridge")
+	if o.VLANFiltering {
+		data := b.Nest(unix.IFLA_INFO_DATA)
+		b.Uint8(unix.IFLA_BR_VLAN_FILTERING, 1)
+		b.Uint16(unix.IFLA_BR_VLAN_DEFAULT_PVID, o.DefaultPVID)
+		b.End(data)
+	}
+	b.End(info)
+}
+
+// Port is what a bridge's port may be told. A nil field stays as it is.
+type Port struct {
+	Hairpin  *bool // frames may leave by the port they came in by
+	Isolated *bool // no frames between this and other isolated ports
+}
+
+// LinkChange is a change of a device that is there.
+type LinkChange struct {
+	Alias   string // empty: as it is
+	Up      bool   // false: as it is
+	MTU     int    // 0: as it is
+	MAC     net.HardwareAddr
+	Promisc bool // false: as it is
+	Notify  bool // announce IPv4 addresses by ARP as they come up (arp_notify)
+	Local   bool // route loopback addresses through it (route_localnet)
+	Port    Port
+}
+
+// ChangeLink changes the device of that name. What it is told is done in the
+// order of the kernel's do_setlink: the MAC and MTU before it comes up.
+func (b *Batch) ChangeLink(name string, c LinkChange) {
+	var flags uint32
+	if c.Up {
+		flags |= unix.IFF_UP
+	}
+	if c.Promisc {
+		flags |= unix.IFF_PROMISC
+	}
+	b.Message(unix.RTM_NEWLINK, 0, "change link "+name)
+	header(&b.Batch, unix.AF_UNSPEC, 0, flags, flags)
+	b.endpoint(name, c.MAC, c.MTU)
+	if c.Alias != "" {
+		b.Bytes(unix.IFLA_IFALIAS, []byte(c.Alias))
+	}
+	b.inet4Conf(c)
+	b.port(c.Port)
+}
+
+// inet4Conf sets settings of net/ipv4/conf/DEVICE, whose attributes are
+// numbered as in include/uapi/linux/ip.h. IPv6's cannot be set this way.
+func (b *Batch) inet4Conf(c LinkChange) {
+	if !c.Notify && !c.Local {
+		return
+	}
+	spec := b.Nest(unix.IFLA_AF_SPEC)
+	inet := b.Nest(unix.AF_INET)
+	conf := b.Nest(iflaInetConf)
+	if c.Notify {
+		b.Uint32(devconfARPNotify, 1)
+	}
+	if c.Local {
+		b.Uint32(devconfRouteLocalnet, 1)
+	}
+	b.End(conf)
+	b.End(inet)
+	b.End(spec)
+}
+
+const (
+	iflaInetConf         = 1  // IFLA_INET_CONF
+	devconfARPNotify     = 22 // IPV4_DEVCONF_ARP_NOTIFY
+	devconfRouteLocalnet = 26 // IPV4_DEVCONF_ROUTE_LOCALNET
+)
+
+func (b *Batch) port(p Port) {
+	if p.Hairpin == nil && p.Isolated == nil {
+		return
+	}
+	info := b.Nest(unix.IFLA_LINKINFO)
+	b.String(unix.IFLA_INFO_SLAVE_KIND, "bridge")
+	data := b.Nest(unix.IFLA_INFO_SLAVE_DATA)
+	b.flag(unix.IFLA_BRPORT_MODE, p.Hairpin)
+	b.flag(unix.IFLA_BRPORT_ISOLATED, p.Isolated)
+	b.End(data)
+	b.End(info)
+}
+
+func (b *Batch) flag(typ uint16, v *bool) {
+	switch {
+	case v == nil:
+	case *v:
+		b.Uint8(typ, 1)
+	default:
+		b.Uint8(typ, 0)
+	}
+}
+
+// DeleteLink removes a device by name.
+func (b *Batch) DeleteLink(name string) {
+	b.Message(unix.RTM_DELLINK, 0, "delete link "+name)
+	header(&b.Batch, unix.AF_UNSPEC, 0, 0, 0)
+	b.String(unix.IFLA_IFNAME, name)
+}
+
+// AddAddr gives a device an address. Without detect an IPv6 address is usable
+// at once: it comes from an allocator that gives each only once, and duplicate
+// address detection would delay the container by a second.
+func (b *Batch) AddAddr(index int, p netip.Prefix, detect bool) {
+	b.address(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, "add address "+p.String(), index, p)
+	if p.Addr().Is6() && !detect {
+		b.Uint32(unix.IFA_FLAGS, unix.IFA_F_NODAD)
+	}
+}
+
+// EnsureAddr is AddAddr for an address that may be there already.
+func (b *Batch) EnsureAddr(index int, p netip.Prefix) {
+	b.AddAddr(index, p, false)
+	b.tolerate()
+}
+
+// DeleteAddr takes an address away.
+func (b *Batch) DeleteAddr(index int, p netip.Prefix) {
+	b.address(unix.RTM_DELADDR, 0, "delete address "+p.String(), index, p)
+}
+
+func (b *Batch) address(typ, flags uint16, what string, index int, p netip.Prefix) {
+	b.Message(typ, flags, what)
+	b.U8(family(p.Addr()))
+	b.U8(uint8(p.Bits()))
+	b.Zeros(2)
+	b.U32(uint32(index))
+	b.Bytes(unix.IFA_LOCAL, p.Addr().AsSlice())
+	b.Bytes(unix.IFA_ADDRESS, p.Addr().AsSlice())
+	if p.Addr().Is4() && p.Bits() < 31 {
+		b.Bytes(unix.IFA_BROADCAST, broadcast(p))
+	}
+}
+
+func broadcast(p netip.Prefix) []byte {
+	a := p.Addr().As4()
+	for i := p.Bits(); i < 32; i++ {
+		a[i/8] |= 1 << (7 - i%8)
+	}
+	return a[:]
+}
+
+func family(a netip.Addr) uint8 {
+	if a.Is4() {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
+}
+
+// AddRoute adds a route through a device. One that is there is success.
+func (b *Batch) AddRoute(index int, r Route) {
+	scope := uint8(r.Scope)
+	if r.Scope == 0 && !r.Gateway.IsValid() && r.Dst.Addr().Is4() {
+		scope = unix.RT_SCOPE_LINK
+	}
+	b.route(unix.RTN_UNICAST, index, r, scope)
+	b.tolerate()
+}
+
+// AddLocalRoute makes an address one of this host's own for what comes in by
+// a device.
+func (b *Batch) AddLocalRoute(index int, p netip.Prefix, priority int) {
+	b.route(unix.RTN_LOCAL, index, Route{Dst: p, Table: unix.RT_TABLE_LOCAL, Priority: priority}, unix.RT_SCOPE_HOST)
+	b.tolerate()
+}
+
+func (b *Batch) route(kind uint8, index int, r Route, scope uint8) {
+	table := r.Table
+	if table == 0 {
+		table = unix.RT_TABLE_MAIN
+	}
+	b.Message(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, "add route to "+r.Dst.String())
+	b.U8(family(r.Dst.Addr())) // struct rtmsg
+	b.U8(uint8(r.Dst.Bits()))
+	b.Zeros(2)
+	b.U8(unix.RT_TABLE_UNSPEC) // in RTA_TABLE, which has room for all
+	b.U8(unix.RTPROT_BOOT)
+	b.U8(scope)
+	b.U8(kind)
+	b.U32(0)
+	b.Uint32(unix.RTA_TABLE, uint32(table))
+	b.Uint32(unix.RTA_OIF, uint32(index))
+	if r.Dst.Bits() > 0 {
+		b.Bytes(unix.RTA_DST, r.Dst.Masked().Addr().AsSlice())
+	}
+	if r.Gateway.IsValid() {
+		b.Bytes(unix.RTA_GATEWAY, r.Gateway.AsSlice())
+	}
+	if r.Priority != 0 {
+		b.Uint32(unix.RTA_PRIORITY, uint32(r.Priority))
+	}
+	b.metrics(r)
+}
+
+func (b *Batch) metrics(r Route) {
+	if r.MTU == 0 && r.AdvMSS == 0 {
+		return
+	}
+	m := b.Nest(unix.RTA_METRICS)
+	if r.MTU != 0 {
+		b.Uint32(unix.RTAX_MTU, uint32(r.MTU))
+	}
+	if r.AdvMSS != 0 {
+		b.Uint32(unix.RTAX_ADVMSS, uint32(r.AdvMSS))
+	}
+	b.End(m)
+}
