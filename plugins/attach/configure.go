@@ -41,8 +41,8 @@ func (a *Attachment) Configure(h *netdev.Handle, link netdev.Link) error {
 	if err := h.SetUp(link); err != nil {
 		return err
 	}
-	for _, r := range a.routes() {
-		if err := h.AddRoute(link, deviceRoute(r)); err != nil {
+	for _, r := range a.Routes() {
+		if err := h.AddRoute(link, DeviceRoute(r)); err != nil {
 			return err
 		}
 	}
@@ -64,7 +64,7 @@ func (a *Attachment) Announce(h *netdev.Handle, link netdev.Link) error {
 // Result is the result of the attachment: the container's device first, on
 // which all addresses are, and then others.
 func (a *Attachment) Result(device plugins.Interface, others ...plugins.Interface) *plugins.Result {
-	r := &plugins.Result{Interfaces: append([]plugins.Interface{device}, others...), Routes: a.routes()}
+	r := &plugins.Result{Interfaces: append([]plugins.Interface{device}, others...), Routes: a.Routes()}
 	for _, addr := range a.Addresses {
 		r.IPs = append(r.IPs, plugins.IP{Interface: 0, Address: addr.Prefix, Gateway: addr.Gateway})
 	}
@@ -74,9 +74,9 @@ func (a *Attachment) Result(device plugins.Interface, others ...plugins.Interfac
 	return r
 }
 
-// routes are the configuration's, each with the gateway of its family where
+// Routes are the configuration's, each with the gateway of its family where
 // it names none.
-func (a *Attachment) routes() []plugins.Route {
+func (a *Attachment) Routes() []plugins.Route {
 	if a.IPAM == nil {
 		return nil
 	}
@@ -98,7 +98,8 @@ func gatewayFor(dst netip.Prefix, addresses []ipam.Address) netip.Addr {
 	return netip.Addr{}
 }
 
-func deviceRoute(r plugins.Route) netdev.Route {
+// DeviceRoute is the same route for netdev.
+func DeviceRoute(r plugins.Route) netdev.Route {
 	d := netdev.Route{Dst: r.Dst, Gateway: r.Gateway, MTU: r.MTU, AdvMSS: r.AdvMSS, Priority: r.Priority}
 	if r.Table != nil {
 		d.Table = *r.Table

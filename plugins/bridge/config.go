@@ -70,8 +70,8 @@ func (c *Config) validate() error {
 	if c.Bridge == "" {
 		c.Bridge = defaultBridge
 	}
-	if err := netdev.CheckName(c.Bridge); err != nil {
-		return fmt.Errorf("bridge: %w", err)
+	if problem := netdev.NameProblem(c.Bridge); problem != "" {
+		return fmt.Errorf("bridge: %q %s", c.Bridge, problem)
 	}
 	c.IsGateway = c.IsGateway || c.IsDefaultGateway
 	var ipam struct {

@@ -1,11 +1,20 @@
-// Package bridge attaches containers to a Linux bridge of the host by a veth pair.
+// Package bridge attaches containers to a Linux bridge of the host by a veth
+// pair, masquerades them, publishes their ports and keeps networks apart: in
+// one process what upstream's chain of bridge, portmap, firewall and bandwidth
+// does in four.
 package bridge
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 
+	"github.com/berth-net/berth/endpoint"
+	"github.com/berth-net/berth/firewall"
+	"github.com/berth-net/berth/netdev"
 	"github.com/berth-net/berth/plugins"
+	"github.com/berth-net/berth/plugins/attach"
 	"github.com/berth-net/berth/state"
 )
 
@@ -15,22 +24,174 @@ type Driver struct{ store *state.Store }
 // New is the driver with its records in store.
 func New(store *state.Store) *Driver { return &Driver{store: store} }
 
+// driven is what the driver's records remember besides the configuration.
+type driven struct {
+	Bandwidth *plugins.Bandwidth `json:"bandwidth,omitempty"`
+	Owned     bool               `json:"owned,omitempty"` // the bridge is berth's
+}
+
+// Add attaches the container.
 func (d *Driver) Add(ctx context.Context, req *plugins.Request) (*plugins.Result, error) {
-	return nil, errors.ErrUnsupported
+	conf, err := parse(req.Config)
+	if err != nil {
+		return nil, err
+	}
+	ports := conf.ports(req.Runtime.PortMappings)
+	for i := range ports {
+		if err := firewall.ValidateMapping(&ports[i]); err != nil {
+			return nil, err
+		}
+	}
+	spec := attach.Spec{
+		HostIfName: netdev.HostName("veth", req.Name, req.ContainerID, req.IfName),
+		Ports:      ports, Driven: driven{Bandwidth: req.Runtime.Bandwidth}, Del: d.Del,
+	}
+	if conf.ipam {
+		spec.IPAM = conf.IPAM
+	}
+	a, err := attach.Begin(ctx, d.store, req, spec)
+	if err != nil {
+		return nil, err
+	}
+	w := &wiring{conf: conf, a: a, req: req}
+	result, err := w.connect(ctx)
+	if err != nil {
+		return nil, a.Abort(err)
+	}
+	return result, a.Done(result)
 }
 
-func (d *Driver) Check(ctx context.Context, req *plugins.Request) error {
-	return errors.ErrUnsupported
-}
-
+// Del detaches the container: rules first, so that nothing is sent to an
+// address that may be another's next, then the device.
 func (d *Driver) Del(ctx context.Context, req *plugins.Request) error {
-	return errors.ErrUnsupported
+	return attach.End(ctx, d.store, req, func(r *endpoint.Record) error {
+		name := netdev.HostName("veth", req.Name, req.ContainerID, req.IfName)
+		if r == nil {
+			return deleteLink(name)
+		}
+		return teardown(r)
+	})
 }
 
+// teardown removes what the record names, and goes on past errors.
+func teardown(r *endpoint.Record) error {
+	return errors.Join(removeRules(r), deleteLink(r.HostIfName))
+}
+
+func removeRules(r *endpoint.Record) error {
+	n, e, conf, err := policy(r)
+	if err != nil {
+		return err
+	}
+	fw, err := firewall.Open(conf.backend())
+	if err != nil {
+		return err
+	}
+	return errors.Join(fw.Del(n, e), firewall.FlushUDP(e.Ports))
+}
+
+// policy is what the packet filter has of a recorded attachment.
+func policy(r *endpoint.Record) (*firewall.Network, *firewall.Endpoint, *Config, error) {
+	conf, err := parse(r.Config)
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("read record of %s: %w", r.Key, err)
+	}
+	e := &firewall.Endpoint{Masquerade: conf.IPMasq, Ports: r.Ports, Strict: conf.StrictPublish}
+	for _, p := range r.Addresses {
+		e.Addresses = append(e.Addresses, p.Addr())
+	}
+	if conf.MACSpoofCheck {
+		e.Port, e.MAC = r.HostIfName, []byte(r.MAC)
+	}
+	return conf.network(), e, conf, nil
+}
+
+// network is the packet filter's view of the configuration. Containers that
+// are masqueraded have addresses that mean nothing outside: nobody there has
+// to reach them.
+func (c *Config) network() *firewall.Network {
+	return &firewall.Network{
+		Bridge: c.Bridge, Internal: c.Internal, Isolated: c.isolated(), Hidden: c.IPMasq, NoICC: c.noICC(),
+	}
+}
+
+func deleteLink(name string) error {
+	c, err := netdev.Dial()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	b := new(netdev.Batch)
+	b.DeleteLink(name)
+	if err := c.Do(b); err != nil && !netdev.Missing(err) {
+		return err
+	}
+	return nil
+}
+
+// GC removes what the request does not list.
 func (d *Driver) GC(ctx context.Context, req *plugins.GCRequest) error {
-	return errors.ErrUnsupported
+	return attach.GC(ctx, d.store, req, d.Del)
 }
 
-func (d *Driver) Status(ctx context.Context, net *plugins.Network) error {
-	return errors.ErrUnsupported
+// Remove takes the bridge away that berth made for the network, and the
+// network out of the packet filter.
+func (d *Driver) Remove(_ context.Context, net *plugins.Network) error {
+	conf, err := parse(net.Config)
+	if err != nil {
+		return err
+	}
+	c, err := netdev.Dial()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	dev, err := c.Device(conf.Bridge)
+	if errors.Is(err, netdev.ErrNotFound) {
+		return forget(conf)
+	}
+	if err != nil {
+		return err
+	}
+	if dev.Alias != netdev.AliasPrefix+net.Name {
+		return nil // somebody else's, or another network's
+	}
+	return errors.Join(forget(conf), deleteLink(conf.Bridge))
+}
+
+func forget(conf *Config) error {
+	fw, err := firewall.Open(conf.backend())
+	if err != nil {
+		return err
+	}
+	return fw.Forget(conf.network())
+}
+
+// Policies are the attachments of this driver's records, for a rebuild of the
+// packet filter, by backend.
+func Policies(records []*endpoint.Record) (map[string][]firewall.Attachment, error) {
+	all := make(map[string][]firewall.Attachment)
+	var errs []error
+	for _, r := range records {
+		if r.Driver != "bridge" {
+			continue
+		}
+		n, e, conf, err := policy(r)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		all[conf.backend()] = append(all[conf.backend()], firewall.Attachment{Network: *n, Endpoint: *e})
+	}
+	return all, errors.Join(errs...)
+}
+
+func drivenOf(r *endpoint.Record) (d driven, err error) {
+	if len(r.Driven) == 0 {
+		return d, nil
+	}
+	if err = json.Unmarshal(r.Driven, &d); err != nil {
+		err = fmt.Errorf("decode record of %s: %w", r.Key, err)
+	}
+	return d, err
 }

@@ -1,0 +1,89 @@
+package bridge_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/berth-net/berth/plugins"
+)
+
+func TestPublishedPortsFromEverywhere(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	conf := config(1, `"ipMasq":true,"hairpinMode":true,`)
+	c1, c2, other := w.host.NewContainer("c1"), w.host.NewContainer("c2"), w.host.NewContainer("other")
+	// With br_netfilter, which is part of this kernel or loaded on a host of
+	// Kubernetes, IPv6 drops what comes back to ::1 from a bridge.
+	w.host.Try("sysctl", "-w", "net.bridge.bridge-nf-call-ip6tables=0")
+	req := request(c1, "front", conf, plugins.PortMapping{HostPort: 8080, ContainerPort: 80, Protocol: "tcp"})
+	r1 := w.add(req)
+	r2 := w.add(request(c2, "front", conf))
+	r3 := w.add(request(other, "back", config(2, `"ipMasq":true,`)))
+	serve(t, c1.Host, 80)
+	if err := w.check(req); err != nil {
+		t.Error(err)
+	}
+	for _, is4 := range []bool{true, false} {
+		host, lan, loopback := "192.0.2.1", "192.0.2.2", "127.0.0.1"
+		if !is4 {
+			host, lan, loopback = "2001:db8::1", "2001:db8::2", "::1"
+		}
+		w.reaches(w.lan, at(host, 8080), lan)
+		w.reaches(w.host, at(host, 8080), host)
+		w.reaches(w.host, at(loopback, 8080), "")
+		w.reaches(c1.Host, at(host, 8080), "")
+		w.reaches(c2.Host, at(host, 8080), "")
+		w.reaches(other.Host, at(host, 8080), address(r3, is4))
+		w.reaches(c2.Host, at(address(r1, is4), 80), address(r2, is4))
+		w.cannotReach(other.Host, at(address(r1, is4), 80))
+		w.cannotReach(w.lan, at(address(r1, is4), 80))
+	}
+	w.del(req)
+	w.del(req)
+	w.cannotReach(w.lan, "192.0.2.1:8080")
+}
+
+func TestMasqueradeToTheOutside(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	serve(t, w.lan, 80)
+	c := w.host.NewContainer("c1")
+	w.add(request(c, "front", config(1, `"ipMasq":true,`)))
+	w.reaches(c.Host, "192.0.2.2:80", "192.0.2.1")
+	w.reaches(c.Host, "[2001:db8::2]:80", "2001:db8::1")
+	plain := w.host.NewContainer("c2")
+	r := w.add(request(plain, "plain", config(2, "")))
+	w.reaches(plain.Host, "192.0.2.2:80", address(r, true))
+}
+
+func TestPortInUseIsRefusedWithWho(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	serve(t, w.host, 9090)
+	c1, c2 := w.host.NewContainer("c1"), w.host.NewContainer("c2")
+	conf := config(1, "")
+	_, err := w.tryAdd(request(c1, "front", conf, plugins.PortMapping{HostPort: 9090, ContainerPort: 80, Protocol: "tcp"}))
+	if err == nil || !strings.Contains(err.Error(), "bridge.test") {
+		t.Errorf("a port that a process listens on: %v", err)
+	}
+	m := plugins.PortMapping{HostPort: 8000, ContainerPort: 8000, Count: 10, Protocol: "udp"}
+	w.add(request(c1, "front", conf, m))
+	m.HostPort, m.ContainerPort = 8009, 8009
+	if _, err = w.tryAdd(request(c2, "front", conf, m)); err == nil || !strings.Contains(err.Error(), "container c1") {
+		t.Errorf("a port of another container: %v", err)
+	}
+	w.del(request(c1, "front", conf))
+	w.add(request(c2, "front", conf, m))
+}
+
+func TestAddAndDelLeaveNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.host.NewContainer("c1")
+	req := request(c, "front", config(1, `"ipMasq":true,"macspoofchk":true,`), plugins.PortMapping{HostPort: 8080, ContainerPort: 80, Protocol: "tcp"})
+	for range 5 {
+		w.add(req)
+		w.del(req)
+		w.nothingLeft()
+	}
+}

@@ -1,0 +1,140 @@
+package bridge
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-net/berth/netdev"
+	"github.com/berth-net/berth/plugins"
+)
+
+// ensureBridge finds the network's bridge or makes it. One that bears berth's
+// alias is complete: the alias is set last.
+func ensureBridge(c *netdev.Conn, conf *Config, network string) (*netdev.Device, error) {
+	dev, err := c.Device(conf.Bridge)
+	if errors.Is(err, netdev.ErrNotFound) {
+		return createBridge(c, conf, network)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if dev.Kind != "bridge" {
+		return nil, plugins.Errorf(plugins.CodeInvalidConfig, "bridge: device %s is there and is no bridge but %q; choose another name", conf.Bridge, dev.Kind)
+	}
+	if dev.Up && strings.HasPrefix(dev.Alias, netdev.AliasPrefix) && dev.Promisc == conf.PromiscMode {
+		return dev, nil
+	}
+	return dev, prepareBridge(c, conf, dev, "")
+}
+
+func createBridge(c *netdev.Conn, conf *Config, network string) (*netdev.Device, error) {
+	mac, err := netdev.StableMAC(network, "", conf.Bridge)
+	if err != nil {
+		return nil, err
+	}
+	b := new(netdev.Batch)
+	b.AddBridge(conf.Bridge, mac, conf.MTU, netdev.Bridge{VLANFiltering: conf.vlans(), DefaultPVID: 1})
+	if err := c.Do(b); err != nil && !errors.Is(err, unix.EEXIST) { // another Add was faster
+		return nil, explainVLAN(conf, err)
+	}
+	dev, err := c.Device(conf.Bridge)
+	if err != nil {
+		return nil, err
+	}
+	return dev, prepareBridge(c, conf, dev, netdev.AliasPrefix+network)
+}
+
+// prepareBridge sets what a bridge needs before it carries anything. It
+// listens to no router: a container could be one (CVE-2020-10749). Loopback
+// addresses pass, for the host's own use of published ports; the packet
+// filter keeps the containers from using that (CVE-2020-8558). For ::1 the
+// kernel has no such setting, but takes a route.
+func prepareBridge(c *netdev.Conn, conf *Config, dev *netdev.Device, alias string) error {
+	if err := netdev.WriteSysctl("ipv6/conf/"+dev.Name+"/accept_ra", "0"); err != nil {
+		return err
+	}
+	b := new(netdev.Batch)
+	b.ChangeLink(dev.Name, netdev.LinkChange{Up: true, Local: true, Promisc: conf.PromiscMode})
+	b.AddLocalRoute(dev.Index, netip.PrefixFrom(netip.IPv6Loopback(), 128), dev.Index)
+	if alias != "" {
+		b.ChangeLink(dev.Name, netdev.LinkChange{Alias: alias})
+	}
+	err := c.Do(b)
+	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) {
+		return nil // no IPv6 on this device
+	}
+	return err
+}
+
+// ensureGateway gives the bridge the containers' gateway addresses.
+func ensureGateway(c *netdev.Conn, conf *Config, dev *netdev.Device, gateways []netip.Prefix) error {
+	for _, gw := range gateways {
+		b := new(netdev.Batch)
+		b.AddAddr(dev.Index, gw, conf.EnableDAD)
+		err := c.Do(b)
+		if errors.Is(err, unix.EEXIST) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("give bridge %s its gateway address: %w", dev.Name, err)
+		}
+		if err := replaceOthers(c, conf, dev, gw); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// replaceOthers runs when the bridge has just got a gateway address. Another
+// address of the same subnet there belongs to an older configuration, or to
+// somebody else: forceAddress replaces it, else nothing is changed.
+func replaceOthers(c *netdev.Conn, conf *Config, dev *netdev.Device, gw netip.Prefix) error {
+	addrs, err := c.Addrs(dev.Index)
+	if err != nil {
+		return err
+	}
+	b := new(netdev.Batch)
+	for _, a := range addrs {
+		if a.Prefix == gw || a.Prefix.Addr().Is4() != gw.Addr().Is4() || a.Prefix.Addr().IsLinkLocalUnicast() || !a.Prefix.Overlaps(gw) {
+			continue
+		}
+		if !conf.ForceAddress {
+			undo := new(netdev.Batch)
+			undo.DeleteAddr(dev.Index, gw)
+			return errors.Join(plugins.Errorf(plugins.CodeInvalidConfig,
+				"bridge: %s has the address %s, not %s; set forceAddress to replace it", dev.Name, a.Prefix, gw), c.Do(undo))
+		}
+		b.DeleteAddr(dev.Index, a.Prefix)
+	}
+	return c.Do(b)
+}
+
+// enableForwarding lets the host route for the families of the addresses.
+func enableForwarding(conf *Config, gateways []netip.Prefix) error {
+	done := map[bool]bool{}
+	for _, gw := range gateways {
+		is4 := gw.Addr().Is4()
+		if done[is4] {
+			continue
+		}
+		done[is4] = true
+		err := netdev.EnableForwarding(is4, func(device string) bool { return device == conf.Bridge })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// explainVLAN names what the kernel lacks.
+func explainVLAN(conf *Config, err error) error {
+	if conf.vlans() && (errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL)) {
+		return plugins.Errorf(plugins.CodeNotAvailable,
+			"vlan, vlanTrunk: this kernel has no VLAN filtering on bridges (CONFIG_BRIDGE_VLAN_FILTERING): %w", err)
+	}
+	return err
+}

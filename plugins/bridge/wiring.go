@@ -1,0 +1,258 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-net/berth/endpoint"
+	"github.com/berth-net/berth/firewall"
+	"github.com/berth-net/berth/netdev"
+	"github.com/berth-net/berth/plugins"
+	"github.com/berth-net/berth/plugins/attach"
+)
+
+// wiring is one Add under way.
+type wiring struct {
+	conf *Config
+	a    *attach.Attachment
+	req  *plugins.Request
+
+	host    *netdev.Conn
+	bridge  *netdev.Device
+	mac     net.HardwareAddr // of the container
+	hostMAC net.HardwareAddr
+	mtu     int
+	index   int // of the container's device
+}
+
+// connect does the steps of an Add and registers their inverses.
+func (w *wiring) connect(ctx context.Context) (_ *plugins.Result, err error) {
+	if w.host, err = netdev.Dial(); err != nil {
+		return nil, err
+	}
+	defer w.host.Close()
+	if w.a.Stale != nil {
+		if err := teardown(w.a.Stale); err != nil {
+			return nil, fmt.Errorf("remove what an earlier ADD left: %w", err)
+		}
+	}
+	if err := firewall.CheckListeners(w.a.Record.Ports); err != nil {
+		return nil, err
+	}
+	if w.bridge, err = ensureBridge(w.host, w.conf, w.req.Name); err != nil {
+		return nil, err
+	}
+	if err := w.createPair(); err != nil {
+		return nil, err
+	}
+	if err := w.a.Delegate(ctx); err != nil {
+		return nil, err
+	}
+	gateways := w.gateways()
+	if w.conf.IsGateway {
+		if err := errors.Join(ensureGateway(w.host, w.conf, w.bridge, gateways), enableForwarding(w.conf, gateways)); err != nil {
+			return nil, err
+		}
+	}
+	if err := w.bringUp(); err != nil {
+		return nil, err
+	}
+	if err := w.protect(); err != nil {
+		return nil, err
+	}
+	return w.result(), nil
+}
+
+// createPair makes the veth pair with the container's end in its namespace
+// from the start, both ends down.
+func (w *wiring) createPair() (err error) {
+	name := w.a.Record.HostIfName
+	if w.mac = w.req.MAC(); w.mac == nil {
+		if w.mac, err = netdev.StableMAC(w.req.Name, w.req.ContainerID, w.req.IfName); err != nil {
+			return err
+		}
+	}
+	if w.hostMAC, err = netdev.StableMAC(w.req.Name, w.req.ContainerID, name); err != nil {
+		return err
+	}
+	if w.mtu = w.conf.MTU; w.mtu == 0 {
+		w.mtu = w.bridge.MTU
+	}
+	w.a.Record.MAC = endpoint.MAC(w.mac)
+	b := new(netdev.Batch)
+	b.AddVeth(&netdev.Veth{
+		Name: name, MAC: w.hostMAC, Master: w.bridge.Index, MTU: w.mtu,
+		PeerName: w.req.IfName, PeerMAC: w.mac, PeerNS: w.a.Container.FD(),
+	})
+	if err := w.host.Do(b); err != nil {
+		return w.explainPair(err)
+	}
+	w.a.OnAbort(func() error { return deleteLink(name) })
+	hairpin, isolated := w.conf.HairpinMode, w.conf.PortIsolation || w.conf.noICC()
+	b.ChangeLink(name, netdev.LinkChange{
+		Alias: netdev.AliasPrefix + w.req.Name,
+		Port:  netdev.Port{Hairpin: &hairpin, Isolated: &isolated},
+	})
+	if err := w.host.Do(b); err != nil {
+		return err
+	}
+	// The port itself speaks no IP, but would answer with a link-local
+	// address and believe routers until it joined the bridge.
+	if err := netdev.WriteSysctl("ipv6/conf/"+name+"/disable_ipv6", "1"); err != nil {
+		return err
+	}
+	return w.setVLANs(name)
+}
+
+// explainPair tells which of the two names is taken, and a full bridge.
+func (w *wiring) explainPair(err error) error {
+	switch {
+	case errors.Is(err, unix.EEXIST):
+		return plugins.Errorf(plugins.CodeInvalidEnvironment,
+			"CNI_IFNAME: the container has a device %s already, or the host one of the name %s: %w", w.req.IfName, w.a.Record.HostIfName, err)
+	case errors.Is(err, unix.EXFULL):
+		return plugins.Errorf(plugins.CodeTryAgain, "bridge %s is full: a Linux bridge has at most %d ports: %w", w.conf.Bridge, maxPorts, err)
+	}
+	return err
+}
+
+// maxPorts is BR_MAX_PORTS of the kernel's net/bridge/br_private.h, less port 0.
+const maxPorts = 1023
+
+// gateways are the addresses of the bridge, one for each of the container's:
+// the gateway that IPAM names or the subnet's first address.
+func (w *wiring) gateways() (list []netip.Prefix) {
+	for i := range w.a.Addresses {
+		addr := &w.a.Addresses[i]
+		if !addr.Gateway.IsValid() && w.conf.IsGateway {
+			addr.Gateway = addr.Prefix.Masked().Addr().Next()
+		}
+		if addr.Gateway.IsValid() {
+			list = append(list, netip.PrefixFrom(addr.Gateway, addr.Prefix.Bits()))
+		}
+	}
+	return list
+}
+
+// bringUp brings the host's end up first, so that the container's has a
+// carrier when it announces itself.
+func (w *wiring) bringUp() error {
+	b := new(netdev.Batch)
+	b.ChangeLink(w.a.Record.HostIfName, netdev.LinkChange{Up: true})
+	if err := w.host.Do(b); err != nil {
+		return err
+	}
+	if err := w.a.Container.Do(w.configureContainer); err != nil {
+		return err
+	}
+	return w.limit()
+}
+
+// configureContainer runs inside the container's namespace.
+func (w *wiring) configureContainer() error {
+	c, err := netdev.Dial()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	dev, err := c.Device(w.req.IfName)
+	if err != nil {
+		return err
+	}
+	w.index = dev.Index
+	if err := w.containerSysctls(); err != nil || w.conf.DisableContainerInterface {
+		return err
+	}
+	b := new(netdev.Batch)
+	for _, addr := range w.a.Addresses {
+		b.AddAddr(dev.Index, addr.Prefix, w.conf.EnableDAD)
+	}
+	b.ChangeLink(w.req.IfName, netdev.LinkChange{Up: true, Notify: true})
+	for _, r := range w.routes() {
+		b.AddRoute(dev.Index, attach.DeviceRoute(r))
+	}
+	if err := c.Do(b); err != nil {
+		return err
+	}
+	if w.conf.EnableDAD {
+		return settle(c, dev.Index)
+	}
+	return nil
+}
+
+// containerSysctls set what must hold before the device comes up: routers are
+// not believed (CVE-2020-10749), IPv6 is off where no address of it was asked
+// for, and addresses are announced, because they may have been another
+// container's. A network without IPAM leaves IPv6 to the container.
+func (w *wiring) containerSysctls() error {
+	conf := "ipv6/conf/" + w.req.IfName
+	if err := netdev.WriteSysctl(conf+"/accept_ra", "0"); err != nil || !w.conf.ipam {
+		return err
+	}
+	for _, addr := range w.a.Addresses {
+		if addr.Prefix.Addr().Is6() {
+			return errors.Join(netdev.WriteSysctl(conf+"/disable_ipv6", "0"), netdev.WriteSysctl(conf+"/ndisc_notify", "1"))
+		}
+	}
+	return netdev.WriteSysctl(conf+"/disable_ipv6", "1")
+}
+
+// routes are the configuration's, and the default routes through the bridge.
+func (w *wiring) routes() []plugins.Route {
+	routes := w.a.Routes()
+	if !w.conf.IsDefaultGateway {
+		return routes
+	}
+	for _, addr := range w.a.Addresses {
+		dst := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+		if addr.Prefix.Addr().Is6() {
+			dst = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+		}
+		known := false
+		for _, r := range routes {
+			known = known || r.Dst == dst
+		}
+		if !known {
+			routes = append(routes, plugins.Route{Dst: dst, Gateway: addr.Gateway})
+		}
+	}
+	return routes
+}
+
+// protect puts the container into the packet filter.
+func (w *wiring) protect() error {
+	n, e, conf, err := policy(w.a.Record)
+	if err != nil {
+		return err
+	}
+	fw, err := firewall.Open(conf.backend())
+	if err != nil {
+		return err
+	}
+	w.a.OnAbort(func() error { return removeRules(w.a.Record) })
+	if err := fw.Add(n, e); err != nil {
+		return err
+	}
+	return firewall.FlushUDP(e.Ports)
+}
+
+// result has the interfaces in the order that users of the upstream plugin
+// expect: bridge, host's end, container's end.
+func (w *wiring) result() *plugins.Result {
+	r := w.a.Result(plugins.Interface{Name: w.bridge.Name, MAC: w.bridge.MAC, MTU: w.bridge.MTU},
+		plugins.Interface{Name: w.a.Record.HostIfName, MAC: w.hostMAC, MTU: w.mtu},
+		plugins.Interface{Name: w.req.IfName, MAC: w.mac, MTU: w.mtu, Sandbox: w.req.NetNS})
+	for i := range r.IPs {
+		r.IPs[i].Interface = 2
+	}
+	r.Routes = w.routes()
+	if dns := w.conf.DNS; dns.Nameservers != nil || dns.Domain != "" || dns.Search != nil || dns.Options != nil {
+		r.DNS = dns
+	}
+	return r
+}
