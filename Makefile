@@ -54,7 +54,7 @@ lint: bin/staticcheck
 	bin/staticcheck -tags '$(TAGS)' ./...
 
 demo: bin/deps-demo build
-	$(GO) run ./test/demo -berth bin/berth
+	$(GO) run ./test/demo -berth bin/berth -image bin/image
 
 bench: bin/deps-test build
 	$(GO) run ./bench

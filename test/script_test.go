@@ -13,7 +13,7 @@ import (
 
 func TestMain(m *testing.M) {
 	// The test binary becomes each of these by argv[0].
-	testscript.Main(m, map[string]func(){
+	testscript.Main(tests{m}, map[string]func(){
 		"in":    inMain,
 		"get":   getMain,
 		"ping":  pingMain,
@@ -22,12 +22,27 @@ func TestMain(m *testing.M) {
 	})
 }
 
+// tests removes what built has made when all have run.
+type tests struct{ *testing.M }
+
+func (m tests) Run() int {
+	defer func() {
+		if madeIn != "" {
+			os.RemoveAll(madeIn)
+		}
+	}()
+	return m.M.Run()
+}
+
+var madeIn string // directory that built has made
+
 // built holds the binaries, made once however many scripts run.
 var built = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "berth-bin-")
 	if err != nil {
 		return "", err
 	}
+	madeIn = dir
 	return dir, build(dir)
 })
 
@@ -51,11 +66,7 @@ func build(dir string) error {
 }
 
 func TestScripts(t *testing.T) {
-	t.Cleanup(func() {
-		if dir, err := built(); err == nil {
-			os.RemoveAll(dir)
-		}
-	})
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir:                "scripts",
 		RequireUniqueNames: true,

@@ -2,7 +2,7 @@
 // creates a network of each kind, runs containers on them, and measures by
 // HTTP who reaches whom. It fails where that is not what is expected.
 //
-//	demo -berth bin/berth
+//	demo -berth bin/berth -image bin/image
 package main
 
 import (
@@ -16,9 +16,10 @@ import (
 
 func main() {
 	berth := flag.String("berth", "bin/berth", "the `binary` to show")
+	keep := flag.String("image", "", "leave the image in this `directory` as an OCI layout")
 	only := flag.String("only", "", "run only the containers of this `driver` and the hosts")
 	flag.Parse()
-	if err := demo(*berth, *only); err != nil {
+	if err := demo(*berth, *keep, *only); err != nil {
 		if !errors.Is(err, errFailed) {
 			fmt.Fprintln(os.Stderr, "demo:", err)
 		}
@@ -26,7 +27,7 @@ func main() {
 	}
 }
 
-func demo(berth, only string) error {
+func demo(berth, keep, only string) error {
 	berth, err := filepath.Abs(berth)
 	if err != nil {
 		return err
@@ -36,7 +37,7 @@ func demo(berth, only string) error {
 	}
 	begin := time.Now()
 	return withRun(func(r *run) {
-		s := newStage(r, berth, only)
+		s := newStage(r, berth, keep, only)
 		s.createNetworks()
 		s.startContainers()
 		s.measure()

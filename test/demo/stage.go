@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -35,9 +36,9 @@ type actor struct {
 // target is a column.
 type target struct{ name, url string }
 
-func newStage(r *run, berth, only string) *stage {
+func newStage(r *run, berth, keep, only string) *stage {
 	s := &stage{r: r, berth: berth, hosts: map[string]*nettest.Host{}}
-	s.buildImage()
+	s.buildImage(keep)
 	for _, p := range parties {
 		if only == "" || p.kind == only || p.kind == "" {
 			s.actors = append(s.actors, &actor{party: p, reached: map[string]string{}})
@@ -54,7 +55,7 @@ func newStage(r *run, berth, only string) *stage {
 	return s
 }
 
-func (s *stage) buildImage() {
+func (s *stage) buildImage(keep string) {
 	dir, err := os.MkdirTemp("", "berth-demo-")
 	if err != nil {
 		s.r.Fatalf("%v", err)
@@ -68,13 +69,19 @@ func (s *stage) buildImage() {
 		s.r.Fatalf("%v", err)
 	}
 	img, err := image.New(v1.Config{Entrypoint: []string{"/httpd"}}, image.File{Path: "httpd", Mode: 0o755, Content: binary})
+	if keep == "" {
+		keep = filepath.Join(dir, "image")
+	}
 	if err == nil {
-		err = image.WriteLayout(filepath.Join(dir, "image"), "demo", img)
+		err = errors.Join(os.RemoveAll(keep), image.WriteLayout(keep, "latest", img))
 	}
 	if err != nil {
 		s.r.Fatalf("build image: %v", err)
 	}
-	s.image = "oci:" + filepath.Join(dir, "image") + ":demo"
+	if keep, err = filepath.Abs(keep); err != nil {
+		s.r.Fatalf("%v", err)
+	}
+	s.image = "oci:" + keep
 }
 
 // run runs berth on a host and shows what is run.
