@@ -1,0 +1,73 @@
+package ipam
+
+import (
+	"math/big"
+	"net/netip"
+)
+
+// Usage tells how full a range is. Numbers are text: an IPv6 range has more
+// addresses than JSON's numbers hold.
+type Usage struct {
+	Subnet  netip.Prefix `json:"subnet"`
+	Start   netip.Addr   `json:"rangeStart"`
+	End     netip.Addr   `json:"rangeEnd"`
+	Gateway netip.Addr   `json:"gateway,omitzero"`
+	Size    *big.Int     `json:"size"` // without gateway, exclusions and reservations
+	Used    int          `json:"used"` // leased now
+	Free    *big.Int     `json:"free"`
+}
+
+// Usages is the usage of each range, in the configuration's order, by what is
+// held of the network.
+func Usages(c *Config, held []Holding) []Usage {
+	var all []Usage
+	for _, set := range c.Ranges {
+		for i := range set {
+			all = append(all, set[i].usage(held))
+		}
+	}
+	return all
+}
+
+func (r *Range) usage(held []Holding) Usage {
+	u := Usage{Subnet: r.Subnet, Start: r.Start, End: r.End, Gateway: r.Gateway, Size: r.run().size()}
+	for _, hole := range r.Holes {
+		if part, ok := hole.within(r.run()); ok {
+			u.Size.Sub(u.Size, part.size())
+		}
+	}
+	reserved := 0
+	for _, h := range held {
+		for _, a := range h.Addresses {
+			if !r.run().contains(a) {
+				continue
+			}
+			u.Used++
+			if _, closed := find(r.Holes, a); closed {
+				reserved++
+			}
+		}
+	}
+	u.Free = new(big.Int).Sub(u.Size, big.NewInt(int64(u.Used-reserved)))
+	return u
+}
+
+// size is how many addresses a run has.
+func (r Run) size() *big.Int {
+	first, last := new(big.Int).SetBytes(r.First.AsSlice()), new(big.Int).SetBytes(r.Last.AsSlice())
+	return last.Sub(last, first).Add(last, big.NewInt(1))
+}
+
+// within is the part of r that o has too.
+func (r Run) within(o Run) (Run, bool) {
+	if !r.overlaps(o) {
+		return Run{}, false
+	}
+	if r.First.Less(o.First) {
+		r.First = o.First
+	}
+	if o.Last.Less(r.Last) {
+		r.Last = o.Last
+	}
+	return r, true
+}
