@@ -210,7 +210,7 @@ func TestForeignAndBrokenFiles(t *testing.T) {
 			t.Errorf("no word of %s: %v", file, err)
 		}
 	}
-	if err := c.Remove(t.Context(), "pods"); !errors.Is(err, network.ErrInvalid) {
+	if err := c.Remove(t.Context(), "pods"); !errors.Is(err, network.ErrForeign) {
 		t.Errorf("removing another's network: %v", err)
 	}
 	if _, err := c.Create(network.CreateSpec{Name: "x", Subnets: []network.Subnet{subnet("10.9.3.0/24")}}); !errors.Is(err, network.ErrInvalid) {

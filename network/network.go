@@ -22,6 +22,7 @@ var (
 	ErrExists      = errors.New("network exists")
 	ErrInUse       = errors.New("network is in use")
 	ErrBuiltin     = errors.New("network is built in")
+	ErrForeign     = errors.New("berth did not make the network")
 	ErrNoContainer = errors.New("no such container")
 	ErrAttached    = errors.New("container is connected already")
 	ErrNotAttached = errors.New("container is not connected")

@@ -111,11 +111,16 @@ var masqueradeOption = Option{
 var bridgeOptions = []Option{
 	{Name: "bridge", Aliases: []string{"com.docker.network.bridge.name"}, Help: "name of the bridge", Default: "br-NAME", set: device("bridge")},
 	{Name: "icc", Aliases: []string{"com.docker.network.bridge.enable_icc"}, Help: "containers of the network may reach each other",
-		Default: "true", set: inverse("portIsolation")},
+		Default: "true", set: boolean("icc")},
 	masqueradeOption,
 	mtuOption,
 	{Name: "hairpin", Help: "a container reaches its own published ports", Default: "true", set: boolean("hairpinMode")},
 	{Name: "macspoofchk", Help: "drop frames with an address that is not the container's", Default: "false", set: boolean("macspoofchk")},
+	{Name: "isolate", Help: "other networks reach it by published ports only", Default: "true", set: boolean("isolate")},
+	{Name: "bind-address", Aliases: []string{"com.docker.network.bridge.host_binding_ipv4"},
+		Help: "host address that ports are published on which name none", Default: "all", set: addresses("bindAddress")},
+	{Name: "strict-publish", Help: "the host's INPUT rules decide who reaches published ports", Default: "false", set: boolean("strictPublish")},
+	{Name: "firewall-backend", Help: "nftables or iptables", Default: "what the kernel has", set: oneOf("firewallBackend", "nftables", "iptables")},
 	{Name: "vlan", Help: "VLAN of the containers' ports on the bridge", Default: "none", set: number("vlan", 1, 4094)},
 	ifnameOption,
 }
@@ -130,7 +135,7 @@ var macvlanOptions = []Option{
 }
 
 var overlayOptions = []Option{
-	{Name: "peers", Help: "underlay addresses of the other hosts, separated by commas: no agent is needed", Default: "from the cluster", set: peers},
+	{Name: "peers", Help: "underlay addresses of the other hosts, separated by commas: no agent is needed", Default: "from the cluster", set: addresses("peers")},
 	{Name: "vni", Aliases: []string{"com.docker.network.driver.overlay.vxlanid_list"}, Help: "VXLAN network identifier", Default: "from the cluster",
 		set: number("vni", 1, 1<<24-1)},
 	{Name: "port", Help: "UDP port of the VXLAN", Default: "4789", set: number("port", 1, 65535)},
@@ -212,19 +217,6 @@ func flag(key string) setter {
 	}
 }
 
-func inverse(key string) setter {
-	set := boolean(key)
-	return func(plugin map[string]any, value string) error {
-		if err := set(plugin, value); err != nil {
-			return err
-		}
-		if plugin[key] = !plugin[key].(bool); plugin[key] == false {
-			delete(plugin, key)
-		}
-		return nil
-	}
-}
-
 func number(key string, least, most uint64) setter {
 	return func(plugin map[string]any, value string) error {
 		n, err := strconv.ParseUint(value, 10, 64)
@@ -267,15 +259,17 @@ func address(key string) setter {
 	}
 }
 
-func peers(plugin map[string]any, value string) error {
-	var list []netip.Addr
-	for s := range strings.SplitSeq(value, ",") {
-		a, err := netip.ParseAddr(strings.TrimSpace(s))
-		if err != nil {
-			return fmt.Errorf("%w: use IP addresses separated by commas", ErrInvalid)
+func addresses(key string) setter {
+	return func(plugin map[string]any, value string) error {
+		var list []netip.Addr
+		for s := range strings.SplitSeq(value, ",") {
+			a, err := netip.ParseAddr(strings.TrimSpace(s))
+			if err != nil {
+				return fmt.Errorf("%w: use IP addresses separated by commas", ErrInvalid)
+			}
+			list = append(list, a)
 		}
-		list = append(list, a)
+		plugin[key] = list
+		return nil
 	}
-	plugin["peers"] = list
-	return nil
 }

@@ -28,7 +28,7 @@ func (c *Catalogue) Remove(ctx context.Context, name string) error {
 	case Builtin:
 		return fmt.Errorf("remove network %s: %w", n.Name, ErrBuiltin)
 	case Foreign:
-		return fmt.Errorf("remove network %s: %w: berth did not make it; whoever wrote %s may remove that file", n.Name, ErrInvalid, n.File)
+		return fmt.Errorf("remove network %s: %w: %s is its writer's to remove", n.Name, ErrForeign, n.File)
 	}
 	err = c.locked(func() error { return c.remove(ctx, n) })
 	if err != nil {
@@ -118,12 +118,12 @@ func (c *Catalogue) removeDevices(ctx context.Context, n *Network) error {
 // stopped and joins the network when it is started. It returns the names of
 // those it removed, also beside an error.
 func (c *Catalogue) Prune(ctx context.Context, filters Filters) ([]string, error) {
-	networks, listErr := c.List()
+	networks, _ := c.List() // what cannot be read is not ours
 	used, err := c.configured(ctx)
 	if err != nil {
 		return nil, err
 	}
-	errs := []error{listErr}
+	var errs []error
 	var removed []string
 	for _, n := range networks {
 		if n.Origin != Berth || slices.Contains(used, n.Name) || !filters.Match(n) {

@@ -52,8 +52,7 @@ Connections that are open stay.`,
 			if err != nil {
 				return err
 			}
-			_ = c
-			return nil
+			return c.Reload(cmd.Context())
 		},
 	}
 }

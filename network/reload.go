@@ -1,0 +1,55 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+
+	"github.com/berth-net/berth/endpoint"
+	"github.com/berth-net/berth/firewall"
+	"github.com/berth-net/berth/plugins/table"
+)
+
+// policied is a driver whose attachments are in the packet filter. Policies
+// are those of its records among the given ones, by the filter's backend.
+type policied interface {
+	Policies(records []*endpoint.Record) (map[string][]firewall.Attachment, error)
+}
+
+// Reload makes the packet filter anew from the records, after something else
+// has flushed it. Connections that are open stay. Each backend changes in one
+// transaction; a record that does not decode is left out and told.
+func (c *Catalogue) Reload(context.Context) error {
+	records, err := c.Endpoints("")
+	if err != nil {
+		return err
+	}
+	records = slices.DeleteFunc(records, func(r *endpoint.Record) bool { return r.Phase != endpoint.Ready || !r.Alive() })
+	all := map[string][]firewall.Attachment{"": nil}
+	var errs []error
+	for _, name := range ours {
+		driver, ok := table.Lookup(name, c.store).(policied)
+		if !ok {
+			continue
+		}
+		policies, err := driver.Policies(records)
+		errs = append(errs, err)
+		for backend, list := range policies {
+			all[backend] = append(all[backend], list...)
+		}
+	}
+	// The default backend is one of the others by its own name.
+	all[defaultBackend] = append(all[defaultBackend], all[""]...)
+	delete(all, "")
+	for _, backend := range slices.Sorted(maps.Keys(all)) {
+		fw, err := firewall.Open(backend)
+		if err == nil {
+			err = fw.Rebuild(all[backend])
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+const defaultBackend = "nftables"
