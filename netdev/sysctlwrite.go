@@ -70,14 +70,14 @@ func EnableForwarding(is4 bool, except func(device string) bool) error {
 		return err
 	}
 	if !is4 {
-		if err := keepRoutersBut(except); err != nil {
+		if err := keepRouters(except); err != nil {
 			return err
 		}
 	}
 	return WriteSysctl(key, "1")
 }
 
-func keepRoutersBut(except func(string) bool) error {
+func keepRouters(except func(string) bool) error {
 	entries, err := os.ReadDir("/proc/sys/net/ipv6/conf")
 	if err != nil {
 		return fmt.Errorf("list devices with IPv6: %w", err)
