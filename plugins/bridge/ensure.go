@@ -113,21 +113,28 @@ func replaceOthers(c *netdev.Conn, conf *Config, dev *netdev.Device, gw netip.Pr
 	return c.Do(b)
 }
 
-// enableForwarding lets the host route for the families of the addresses.
-func enableForwarding(conf *Config, gateways []netip.Prefix) error {
-	done := map[bool]bool{}
+// enableForwarding lets the host route for the families of the addresses,
+// which mostly it does already.
+func enableForwarding(gateways []netip.Prefix) error {
+	var ip4, ip6 bool
 	for _, gw := range gateways {
-		is4 := gw.Addr().Is4()
-		if done[is4] {
-			continue
-		}
-		done[is4] = true
-		err := netdev.EnableForwarding(is4, func(device string) bool { return device == conf.Bridge })
-		if err != nil {
-			return err
-		}
+		ip4, ip6 = ip4 || gw.Addr().Is4(), ip6 || gw.Addr().Is6()
 	}
-	return nil
+	ip4, ip6 = ip4 && !isOn("ipv4/ip_forward"), ip6 && !isOn("ipv6/conf/all/forwarding")
+	if !ip4 && !ip6 {
+		return nil
+	}
+	h, err := netdev.Here()
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	return h.Forward(ip4, ip6)
+}
+
+func isOn(key string) bool {
+	value, err := netdev.ReadSysctl(key)
+	return err == nil && value == "1"
 }
 
 // explainVLAN names what the kernel lacks.

@@ -55,7 +55,7 @@ func (w *wiring) connect(ctx context.Context) (_ *plugins.Result, err error) {
 	}
 	gateways := w.gateways()
 	if w.conf.IsGateway {
-		if err := errors.Join(ensureGateway(w.host, w.conf, w.bridge, gateways), enableForwarding(w.conf, gateways)); err != nil {
+		if err := errors.Join(ensureGateway(w.host, w.conf, w.bridge, gateways), enableForwarding(gateways)); err != nil {
 			return nil, err
 		}
 	}
