@@ -111,14 +111,17 @@ func (h *Host) records() (found []string, err error) {
 	return found, err
 }
 
-// stateFiles are those of this boot other than the database and its lock.
+// ownFiles are the state package's own, of the same size whatever is recorded.
+var ownFiles = []string{"state.db", "lock", "guards"}
+
+// stateFiles are those of this boot other than the database and its locks.
 func (h *Host) stateFiles() (found []string, err error) {
 	err = h.Do(func() error {
 		return filepath.WalkDir(state.DefaultRoot, func(path string, d fs.DirEntry, err error) error {
 			if errors.Is(err, fs.ErrNotExist) {
 				return nil
 			}
-			if err == nil && !d.IsDir() && d.Name() != "state.db" && d.Name() != "lock" {
+			if err == nil && !d.IsDir() && !slices.Contains(ownFiles, d.Name()) {
 				found = append(found, "file "+path)
 			}
 			return err

@@ -214,9 +214,6 @@ func End(ctx context.Context, store *state.Store, req *plugins.Request, teardown
 	return store.Update(func(tx *state.Tx) error { return giveBack(tx, key) })
 }
 
-// NothingToTearDown is the teardown of drivers that make nothing in the kernel.
-func NothingToTearDown(*endpoint.Record) error { return nil }
-
 func giveBack(tx *state.Tx, key endpoint.Key) error {
 	return errors.Join(firewall.ReleasePorts(tx, key), ipam.Release(tx, key), endpoint.Delete(tx, key))
 }

@@ -1,9 +1,12 @@
 package attach
 
 import (
+	"context"
 	"encoding/json"
 
+	"github.com/berth-net/berth/endpoint"
 	"github.com/berth-net/berth/plugins"
+	"github.com/berth-net/berth/state"
 )
 
 // NoDevice refuses what only an interface of the container's own can have, for
@@ -33,4 +36,13 @@ func NoDevice(req *plugins.Request) error {
 	}
 	return plugins.Errorf(plugins.CodeInvalidConfig,
 		"%s cannot be given: network %s is of type %s, which makes no interface for the container", what, req.Name, req.Type)
+}
+
+// EndNoDevice is the Del of such drivers: they have nothing in the kernel to
+// tear down, and an IPAM plugin that the configuration names, which made Add
+// fail, was never asked for anything.
+func EndNoDevice(ctx context.Context, store *state.Store, req *plugins.Request) error {
+	plain := *req
+	plain.Config = []byte(`{}`)
+	return End(ctx, store, &plain, func(*endpoint.Record) error { return nil })
 }

@@ -68,7 +68,7 @@ func (d *Driver) Check(ctx context.Context, req *plugins.Request) error {
 
 // Del gives up the ports and erases the record.
 func (d *Driver) Del(ctx context.Context, req *plugins.Request) error {
-	return attach.End(ctx, d.store, req, attach.NothingToTearDown)
+	return attach.EndNoDevice(ctx, d.store, req)
 }
 
 // GC does so for attachments that are no longer valid.

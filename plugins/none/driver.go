@@ -83,7 +83,7 @@ func (d *Driver) Check(ctx context.Context, req *plugins.Request) error {
 // Del erases the record. It leaves lo up: whoever stays in the namespace, and
 // whatever network it joins next, needs it.
 func (d *Driver) Del(ctx context.Context, req *plugins.Request) error {
-	return attach.End(ctx, d.store, req, attach.NothingToTearDown)
+	return attach.EndNoDevice(ctx, d.store, req)
 }
 
 // GC erases the records of attachments that are no longer valid.
