@@ -4,11 +4,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"math/big"
 	"net/netip"
 	"time"
 
 	"github.com/berth-net/berth/endpoint"
-	"github.com/berth-net/berth/ipam"
 )
 
 // Inspection is a network with what is attached to it. The JSON keys are
@@ -48,8 +48,8 @@ type InspectedRange struct {
 	RangeStart netip.Addr `json:",omitzero"`
 	RangeEnd   netip.Addr `json:",omitzero"`
 	Gateway    netip.Addr `json:",omitzero"`
-	Used       uint64
-	Free       uint64 // at most 2⁶⁴-1
+	Used       int
+	Free       *big.Int `json:",omitempty"` // nil where another IPAM than ours gives the addresses
 }
 
 // InspectedEndpoint is one attachment.
@@ -136,71 +136,41 @@ func inspectEndpoint(r *endpoint.Record) InspectedEndpoint {
 // inspectIPAM describes the ranges as the IPAM itself reads them, where it is
 // ours, and as they are written where it is another's.
 func (c *Catalogue) inspectIPAM(n *Network, records []*endpoint.Record) (IPAM, error) {
-	var conf struct {
-		IPAM json.RawMessage `json:"ipam"`
-	}
-	if err := json.Unmarshal(n.chain.Plugins[0], &conf); err != nil || conf.IPAM == nil {
-		return IPAM{}, nil
-	}
-	parsed, err := ipam.Parse(conf.IPAM)
+	info := IPAM{Driver: n.ipamType()}
+	usage, err := c.Usage(n.Name)
 	if err != nil {
-		return IPAM{}, err
+		return info, err
 	}
-	info := IPAM{Driver: parsed.Type}
-	for _, set := range parsed.Ranges {
-		for _, r := range set {
-			info.Config = append(info.Config, InspectedRange{Subnet: r.Subnet, RangeStart: r.Start, RangeEnd: r.End, Gateway: r.Gateway})
+	for _, u := range usage {
+		info.Config = append(info.Config, InspectedRange{
+			Subnet: u.Subnet, RangeStart: u.Start, RangeEnd: u.End, Gateway: u.Gateway, Used: u.Used, Free: u.Free,
+		})
+	}
+	if usage != nil {
+		return info, nil
+	}
+	for _, s := range n.Subnets {
+		r := InspectedRange{Subnet: s.Subnet, RangeStart: s.RangeStart, RangeEnd: s.RangeEnd, Gateway: s.Gateway}
+		for _, rec := range records {
+			for _, p := range rec.Addresses {
+				if s.Subnet.Contains(p.Addr()) {
+					r.Used++
+				}
+			}
 		}
-	}
-	if len(info.Config) == 0 {
-		for _, s := range n.Subnets {
-			info.Config = append(info.Config, InspectedRange{Subnet: s.Subnet, RangeStart: s.RangeStart, RangeEnd: s.RangeEnd, Gateway: s.Gateway})
-		}
-	}
-	for i := range info.Config {
-		info.Config[i].count(records)
+		info.Config = append(info.Config, r)
 	}
 	return info, nil
 }
 
-func (r *InspectedRange) count(records []*endpoint.Record) {
-	for _, rec := range records {
-		for _, p := range rec.Addresses {
-			if r.Subnet.Contains(p.Addr()) {
-				r.Used++
-			}
-		}
+func (n *Network) ipamType() string {
+	var conf struct {
+		IPAM struct {
+			Type string `json:"type"`
+		} `json:"ipam"`
 	}
-	if !r.RangeStart.IsValid() || !r.RangeEnd.IsValid() {
-		return
+	if json.Unmarshal(n.chain.Plugins[0], &conf) != nil {
+		return ""
 	}
-	if size := distance(r.RangeStart, r.RangeEnd); size >= r.Used {
-		r.Free = size - r.Used
-	}
-	if r.Gateway.IsValid() && r.RangeStart.Compare(r.Gateway) <= 0 && r.Gateway.Compare(r.RangeEnd) <= 0 && r.Free > 0 {
-		r.Free--
-	}
-}
-
-// distance counts the addresses from a to b, both included, up to 2⁶⁴-1.
-func distance(a, b netip.Addr) uint64 {
-	x, y := a.As16(), b.As16()
-	var hi, lo uint64
-	var borrow int
-	for i := 15; i >= 0; i-- {
-		d := int(y[i]) - int(x[i]) - borrow
-		borrow = 0
-		if d < 0 {
-			d, borrow = d+256, 1
-		}
-		if i >= 8 {
-			lo |= uint64(d) << (8 * (15 - i))
-		} else {
-			hi |= uint64(d) << (8 * (7 - i))
-		}
-	}
-	if hi > 0 || lo+1 == 0 {
-		return 1<<64 - 1
-	}
-	return lo + 1
+	return conf.IPAM.Type
 }

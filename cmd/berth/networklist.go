@@ -218,9 +218,9 @@ func describeRanges(w io.Writer, n *network.Inspection) {
 		if r.Gateway.IsValid() {
 			gateway = r.Gateway.String()
 		}
-		free := strconv.FormatUint(r.Free, 10)
-		if r.Free > 1<<32 {
-			free = "> 2³²"
+		free := "-"
+		if r.Free != nil {
+			free = r.Free.String()
 		}
 		fmt.Fprintf(tw, "%s\t%s\t%s\t%d\t%s\n", r.Subnet, rng, gateway, r.Used, free)
 	}
