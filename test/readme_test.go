@@ -6,7 +6,70 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/berth-net/berth/nettest"
+	"github.com/berth-net/berth/test/image"
 )
+
+// The tour of README.md, line by line, as a user types it.
+func TestREADMETour(t *testing.T) {
+	t.Parallel()
+	h := nettest.NewHost(t, "h")
+	bin, dir := binaries(t), t.TempDir()
+	writeDemoImage(t, filepath.Join(dir, "bin/image"))
+	for _, line := range tour(t) {
+		cmd := h.Command("sh", "-ec", line)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"))
+		var out []byte
+		err := h.Do(func() (err error) { out, err = cmd.CombinedOutput(); return err })
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", line, err, out)
+		}
+		if strings.Contains(line, " get http") && !strings.HasPrefix(string(out), "web 10.10.0.") {
+			t.Errorf("%s: answer %q, want the server web and an address of front", line, out)
+		}
+	}
+}
+
+// tour is README.md's block of shell commands.
+func tour(t *testing.T) []string {
+	t.Helper()
+	raw, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, ok := strings.Cut(string(raw), "```sh\n")
+	block, _, ok2 := strings.Cut(rest, "```\n")
+	if !ok || !ok2 {
+		t.Fatal("README.md has no block of shell commands")
+	}
+	return strings.Split(strings.TrimSpace(block), "\n")
+}
+
+func writeDemoImage(t *testing.T, dir string) {
+	t.Helper()
+	path, err := image.BuildHTTPD(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := image.New(v1.Config{Entrypoint: []string{"/httpd"}}, image.File{Path: "httpd", Mode: 0o755, Content: binary})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := image.WriteLayout(dir, "latest", img); err != nil {
+		t.Fatal(err)
+	}
+}
 
 // What README.md tells to type at a fresh machine must be there.
 func TestREADMETargetsExist(t *testing.T) {

@@ -65,6 +65,16 @@ func build(dir string) error {
 	return nil
 }
 
+// binaries is the directory of berth, with the plugins in cni below it.
+func binaries(t *testing.T) string {
+	t.Helper()
+	dir, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{

@@ -40,7 +40,7 @@ func run(args []string) error {
 	case len(args) > 1 && args[0] == "probe":
 		return probe(args[1:])
 	}
-	return errors.New("usage: httpd serve ADDR NAME | get URL | probe NAME=URL...")
+	return errors.New("usage: httpd serve ADDR NAME | get URL | probe NAME=URL [NAME=URL]")
 }
 
 // serve ends on SIGTERM, which a process 1 without a handler would not get.
