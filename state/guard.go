@@ -68,7 +68,7 @@ func (s *Store) openGuard() (*Guard, error) {
 	if err := s.prepare(); err != nil {
 		return nil, err
 	}
-	path := filepath.Join(s.dir, "guards")
+	path := filepath.Join(s.dir, "lock") // flock(2) and fcntl(2) do not meet
 	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}

@@ -95,7 +95,7 @@ func (w *wiring) createPair() (err error) {
 	w.a.OnAbort(func() error { return deleteLink(name) })
 	hairpin, isolated := w.conf.HairpinMode, w.conf.PortIsolation || w.conf.noICC()
 	b.ChangeLink(name, netdev.LinkChange{
-		Alias: netdev.AliasPrefix + w.req.Name,
+		Alias: w.a.Record.Key.Alias(),
 		Port:  netdev.Port{Hairpin: &hairpin, Isolated: &isolated},
 	})
 	if err := w.host.Do(b); err != nil {

@@ -102,7 +102,7 @@ func (w *wiring) removeStale() error {
 func (w *wiring) addDevice(bridge netdev.Link, mtu int) (netdev.Link, error) {
 	name := hostName(w.req)
 	port, err := w.dev.AddPair(netdev.Pair{
-		Name: name, Alias: netdev.AliasPrefix + w.a.Record.Key.String(), Peer: w.req.IfName, PeerMAC: w.mac(), MTU: mtu,
+		Name: name, Alias: w.a.Record.Key.Alias(), Peer: w.req.IfName, PeerMAC: w.mac(), MTU: mtu,
 	}, w.a.Container)
 	if err != nil {
 		return nil, err
