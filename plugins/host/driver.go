@@ -7,6 +7,7 @@ package host
 import (
 	"context"
 
+	"github.com/berth-net/berth/firewall"
 	"github.com/berth-net/berth/plugins"
 	"github.com/berth-net/berth/plugins/attach"
 	"github.com/berth-net/berth/state"
@@ -25,6 +26,9 @@ func (d *Driver) Add(ctx context.Context, req *plugins.Request) (*plugins.Result
 		return nil, err
 	}
 	if err := checkPorts(req); err != nil {
+		return nil, err
+	}
+	if err := firewall.CheckListeners(req.Runtime.PortMappings); err != nil {
 		return nil, err
 	}
 	a, err := attach.Begin(ctx, d.store, req, attach.Spec{Ports: req.Runtime.PortMappings, HostNetNS: true})

@@ -154,6 +154,17 @@ func TestTwoContainersOnOnePortAreTold(t *testing.T) {
 	}
 }
 
+func TestAPortThatAProcessHasIsTold(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	h.Listen("tcp", "0.0.0.0:8080")
+	h.ExpectClean()
+	_, err := add(t, h, request("c1", port(8080, 8080)))
+	if !errors.Is(err, firewall.ErrPortTaken) || !strings.Contains(err.Error(), "8080") {
+		t.Errorf("ADD says %v", err)
+	}
+}
+
 func TestAPortCannotBeTranslated(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)
