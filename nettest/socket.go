@@ -11,10 +11,12 @@ import (
 const askTimeout = 3 * time.Second
 
 // Dial connects from inside the host, as net.Dialer.DialContext does. The
-// address must be literal: a name would be resolved outside.
+// address must be literal: a name would be resolved outside. The time is
+// bounded here besides: net/http goes on connecting after a request was given
+// up.
 func (h *Host) Dial(ctx context.Context, network, address string) (conn net.Conn, err error) {
 	err = h.Do(func() error {
-		conn, err = new(net.Dialer).DialContext(ctx, network, address)
+		conn, err = (&net.Dialer{Timeout: askTimeout}).DialContext(ctx, network, address)
 		return err
 	})
 	return conn, err

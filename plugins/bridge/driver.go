@@ -169,7 +169,7 @@ func forget(conf *Config) error {
 
 // Policies are the attachments of this driver's records, for a rebuild of the
 // packet filter, by backend.
-func Policies(records []*endpoint.Record) (map[string][]firewall.Attachment, error) {
+func (d *Driver) Policies(records []*endpoint.Record) (map[string][]firewall.Attachment, error) {
 	all := make(map[string][]firewall.Attachment)
 	var errs []error
 	for _, r := range records {
