@@ -15,7 +15,7 @@ LDFLAGS := -s -w -X $(VERPKG).Version=$(VERSION) -X $(VERPKG).Commit=$(COMMIT)
 TAGS    := seccomp netgo osusergo
 # Every name that the plugin binary answers to; drop-ins shadow an upstream
 # plugin of that name, so they are linked only on request.
-LINKS   := bridge host overlay macvlan none berth-ipam loopback
+LINKS   := bridge host overlay macvlan none berth-ipam loopback dhcp
 DROPINS := host-local
 
 export GOFLAGS := $(GOFLAGS) -buildvcs=false

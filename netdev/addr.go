@@ -25,6 +25,14 @@ func (h *Handle) AddAddr(link Link, p netip.Prefix) error {
 	return nil
 }
 
+// DeleteAddr takes an address from a device. One that is not there is success.
+func (h *Handle) DeleteAddr(link Link, p netip.Prefix) error {
+	if err := h.nl.AddrDel(link, &netlink.Addr{IPNet: IPNet(p)}); err != nil && !missing(err) {
+		return fmt.Errorf("delete address %s of %s: %w", p, link.Attrs().Name, err)
+	}
+	return nil
+}
+
 // AddAlias gives a device a single address that the host has on another
 // device too, without a route of its own (IFA_F_NOPREFIXROUTE).
 func (h *Handle) AddAlias(link Link, addr netip.Addr) error {

@@ -17,7 +17,7 @@ var Table = []Layer{
 	{Rank: 8, Folders: []string{"cniwire", "agent", "runtime"}, What: "adapters: CNI's wire, the long-running agent, the container runtime", Peers: "runtime and agent are made of several packages"},
 	{Rank: 7, Folders: []string{"network"}, What: "the catalogue of networks and their endpoints"},
 	{Rank: 6, Folders: []string{"plugins/table"}, What: "the name → driver table"},
-	{Rank: 5, Folders: []string{"plugins/bridge", "plugins/host", "plugins/macvlan", "plugins/none", "plugins/overlay", "plugins/loopback", "plugins/ipam"}, What: "drivers, one network type each"},
+	{Rank: 5, Folders: []string{"plugins/bridge", "plugins/host", "plugins/macvlan", "plugins/none", "plugins/overlay", "plugins/loopback", "plugins/ipam", "plugins/dhcp"}, What: "drivers, one network type each"},
 	{Rank: 4, Folders: []string{"plugins/attach"}, What: "what the drivers' Add and Del have in common"},
 	{Rank: 3, Folders: []string{"ipam", "firewall", "dns", "endpoint", "agent/api"}, What: "capabilities: addresses, rules and ports, names, records, the agent's socket", Peers: "what they keep and say is keyed by endpoint.Key"},
 	{Rank: 2, Folders: []string{"plugins"}, What: "the contract of a driver: types only"},

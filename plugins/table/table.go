@@ -4,6 +4,7 @@ package table
 import (
 	"github.com/berth-net/berth/plugins"
 	"github.com/berth-net/berth/plugins/bridge"
+	"github.com/berth-net/berth/plugins/dhcp"
 	"github.com/berth-net/berth/plugins/host"
 	"github.com/berth-net/berth/plugins/ipam"
 	"github.com/berth-net/berth/plugins/loopback"
@@ -30,6 +31,8 @@ func Lookup(name string, store *state.Store) plugins.Driver {
 		return loopback.New(store)
 	case "berth-ipam", "host-local": // the second where it stands in for upstream's
 		return ipam.New(store)
+	case "dhcp":
+		return dhcp.New()
 	}
 	return nil
 }
