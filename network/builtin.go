@@ -52,7 +52,7 @@ func (c *Catalogue) builtins() ([]*Network, error) {
 }
 
 func builtinSpec(name string, subnets []Subnet) *conflist {
-	spec := CreateSpec{Name: name, Driver: name, Subnets: subnets, CNIVersion: DefaultCNIVersion}
+	spec := CreateSpec{Name: name, Driver: name, Subnets: subnets}.withDefaults()
 	if name == "bridge" {
 		spec.Options = map[string]string{"bridge": DefaultBridge}
 	}
