@@ -89,7 +89,8 @@ type NetworkName struct {
 // CreateNetwork makes a network on every host. VNI 0 has one allocated.
 type CreateNetwork struct {
 	Name   string            `json:"name"`
-	Config json.RawMessage   `json:"config"` // the plugin's JSON object
+	Config json.RawMessage   `json:"config"`         // the plugin's JSON object
+	List   json.RawMessage   `json:"list,omitempty"` // the conflist for every host
 	Labels map[string]string `json:"labels,omitempty"`
 }
 

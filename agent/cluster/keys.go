@@ -45,7 +45,8 @@ const (
 type Network struct {
 	Name    string            `json:"name"`
 	VNI     uint32            `json:"vni"`
-	Config  json.RawMessage   `json:"config"` // the plugin's JSON object, with vni and port
+	Config  json.RawMessage   `json:"config"`         // the plugin's JSON object, with vni and port
+	List    json.RawMessage   `json:"list,omitempty"` // the conflist for every host
 	Labels  map[string]string `json:"labels,omitempty"`
 	Created time.Time         `json:"created"`
 }

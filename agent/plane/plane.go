@@ -52,10 +52,16 @@ func (s *Segment) Has(index int, mac string, a netip.Addr) bool {
 	return false
 }
 
-// Devices are the indices of the segment's devices.
-func (s *Segment) Devices() (bridge, vxlan int) {
-	return s.bridge.Attrs().Index, s.vxlan.Attrs().Index
-}
+// Bridge and VXLAN are the indices of the segment's devices.
+func (s *Segment) Bridge() int { return s.bridge.Attrs().Index }
+func (s *Segment) VXLAN() int  { return s.vxlan.Attrs().Index }
+
+// Owns tells whether a device is the segment's.
+func (s *Segment) Owns(index int) bool { return index == s.Bridge() || index == s.VXLAN() }
+
+// Cut takes the host off the network: nothing leaves or comes in by the VXLAN
+// device.
+func (s *Segment) Cut() error { return s.dev.SetDown(s.vxlan) }
 
 // SetWay tells the kernel where a MAC is; without ok, that it is nowhere else.
 func (s *Segment) SetWay(mac string, vtep netip.Addr, ok bool) error {

@@ -81,7 +81,7 @@ and runs containers itself.`,
 	)
 	root.SetHelpCommandGroupID(groupHost)
 	root.SetCompletionCommandGroupID(groupHost)
-	root.AddCommand(networkCommand(), ipamCommand(), versionCommand())
+	root.AddCommand(networkCommand(), ipamCommand(), agentCommand(), versionCommand())
 	root.AddCommand(runCommand(), psCommand(), execCommand(), logsCommand(), stopCommand(), killCommand(),
 		rmCommand(), inspectCommand(), superviseCommand())
 	return root

@@ -34,9 +34,13 @@ type driven struct {
 	Bridge   string       `json:"bridge"`
 	VXLAN    string       `json:"vxlan"`
 	VNI      uint32       `json:"vni"`
+	Port     uint16       `json:"port"`
+	Local    netip.Addr   `json:"local,omitzero"`
 	Gateways []netip.Addr `json:"gateways,omitempty"`
 	IPMasq   bool         `json:"ipMasq,omitempty"`
 	Internal bool         `json:"internal,omitempty"`
+
+	IPAM json.RawMessage `json:"ipam,omitempty"` // as the agent cut it down
 }
 
 // Add makes the host's part of the segment where it is missing, and the
@@ -76,7 +80,8 @@ func (d *Driver) spec(c *Config, req *plugins.Request) (attach.Spec, error) {
 	return attach.Spec{
 		HostIfName: hostName(req), IPAM: c.IPAM, Ports: req.Runtime.PortMappings, Del: d.Del,
 		Driven: driven{
-			Bridge: c.Bridge, VXLAN: c.vxlanName(), VNI: c.VNI, Gateways: addrsOf(gateways), IPMasq: c.IPMasq, Internal: c.Internal,
+			Bridge: c.Bridge, VXLAN: c.vxlanName(), VNI: c.VNI, Port: c.Port, Local: c.Local, IPAM: c.IPAM,
+			Gateways: addrsOf(gateways), IPMasq: c.IPMasq, Internal: c.Internal,
 		},
 	}, err
 }

@@ -1,0 +1,166 @@
+// Package agent is berth's long-running part on a host: it keeps the host's
+// networks and records right, and where the cluster has etcd, it tells the
+// others of this host's endpoints and programs the way to theirs.
+//
+// Containers' traffic never passes through it. When it or etcd is away,
+// changes wait and traffic goes on.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/berth-net/berth/agent/api"
+	"github.com/berth-net/berth/agent/cluster"
+	"github.com/berth-net/berth/agent/plane"
+	"github.com/berth-net/berth/netdev"
+	"github.com/berth-net/berth/network"
+	"github.com/berth-net/berth/state"
+)
+
+// Options say what an agent does. Zero values mean the defaults named.
+type Options struct {
+	Store     *state.Store
+	Catalogue *network.Catalogue
+	Log       *slog.Logger
+
+	Name         string          // of the host in the cluster
+	Cluster      cluster.Options // no servers: one host
+	Advertise    netip.Addr      // VTEP; default: the address towards etcd
+	ReclaimAfter time.Duration   // of a dead host's addresses; 0: never
+	Metrics      string          // address to serve Prometheus at; empty: none
+	Every        time.Duration   // between repairs; default 30 s
+}
+
+// Agent serves one host.
+type Agent struct {
+	Options
+	started time.Time
+	cluster *cluster.Client // nil: one host
+	dirty   chan struct{}   // asks for a repair
+	metrics *metrics
+
+	mu       sync.Mutex // guards what follows, dev included
+	dev      *netdev.Handle
+	segments map[string]*plane.Segment
+	places   map[string]*api.Segment // what Attach answered last
+	claimed  map[string]time.Time    // static addresses just given
+	problems []api.Problem
+	fenced   bool
+}
+
+// New prepares an agent in the network namespace of the calling thread.
+func New(o Options) (*Agent, error) {
+	if o.Every == 0 {
+		o.Every = 30 * time.Second
+	}
+	dev, err := netdev.Here()
+	if err != nil {
+		return nil, err
+	}
+	a := &Agent{
+		Options: o, started: time.Now(), dev: dev, dirty: make(chan struct{}, 1), metrics: newMetrics(),
+		segments: map[string]*plane.Segment{}, places: map[string]*api.Segment{}, claimed: map[string]time.Time{},
+	}
+	if len(o.Cluster.Servers) == 0 {
+		return a, nil
+	}
+	o.Cluster.OnChange, o.Cluster.Log = a.follow, o.Log
+	if a.cluster, err = cluster.Open(o.Cluster); err != nil {
+		dev.Close()
+		return nil, err
+	}
+	return a, a.introduce()
+}
+
+// introduce tells the cluster who this host is.
+func (a *Agent) introduce() error {
+	address, err := a.vtep()
+	if err != nil {
+		return err
+	}
+	instance, err := instanceOf(a.Store)
+	if err != nil {
+		return err
+	}
+	return a.cluster.SetHost(cluster.Host{Name: a.Name, Instance: instance, Address: address})
+}
+
+// vtep is the host's end of tunnels.
+func (a *Agent) vtep() (netip.Addr, error) {
+	if a.Advertise.IsValid() {
+		return a.Advertise, nil
+	}
+	for _, server := range a.Options.Cluster.Servers {
+		addr, err := addressOf(server)
+		if err != nil {
+			continue
+		}
+		path, err := a.dev.PathTo(addr)
+		if err == nil && path.Source.IsValid() && !path.Source.IsLoopback() {
+			return path.Source, nil
+		}
+	}
+	return netip.Addr{}, errors.New("find this host's address on the underlay: no route to an etcd server settles it; give --advertise")
+}
+
+// Run works until ctx ends.
+func (a *Agent) Run(ctx context.Context) error {
+	defer a.dev.Close()
+	l, err := api.Listen(a.Store)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	context.AfterFunc(ctx, func() { l.Close() })
+	if err := a.serveMetrics(ctx); err != nil {
+		return errors.Join(err, l.Close())
+	}
+	if a.cluster != nil {
+		defer a.cluster.Close()
+		wg.Go(func() { a.cluster.Run(ctx) })
+	}
+	wg.Go(func() { a.keep(ctx) })
+	wg.Go(func() { a.listen(ctx) })
+	a.Log.Info("agent runs", "host", a.Name, "socket", l.Addr().String(), "etcd", a.Options.Cluster.Servers)
+	return api.Serve(ctx, l, a.handle)
+}
+
+// serveMetrics opens the address that Prometheus asks.
+func (a *Agent) serveMetrics(ctx context.Context) error {
+	if a.Metrics == "" {
+		return nil
+	}
+	l, err := net.Listen("tcp", a.Metrics)
+	if err != nil {
+		return fmt.Errorf("serve metrics: %w", err)
+	}
+	context.AfterFunc(ctx, func() { l.Close() })
+	go a.metrics.serve(l)
+	return nil
+}
+
+// maxProblems is how many of the last problems status shows.
+const maxProblems = 20
+
+func (a *Agent) trouble(what string, err error) {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return
+	}
+	a.Log.Error(what, "err", err)
+	a.metrics.problems.Inc()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.problems = append([]api.Problem{{Time: time.Now(), What: what, Message: err.Error()}}, a.problems...)
+	a.problems = a.problems[:min(len(a.problems), maxProblems)]
+}

@@ -1,0 +1,320 @@
+package agent_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"log/slog"
+
+	"github.com/berth-net/berth/agent"
+	"github.com/berth-net/berth/agent/api"
+	"github.com/berth-net/berth/agent/cluster"
+	"github.com/berth-net/berth/nettest"
+	"github.com/berth-net/berth/plugins"
+	"github.com/berth-net/berth/plugins/overlay"
+	"github.com/berth-net/berth/state"
+)
+
+// agentName in the environment makes this test binary that host's agent.
+const agentName = "BERTH_TEST_AGENT"
+
+func TestMain(m *testing.M) {
+	if name := os.Getenv(agentName); name != "" {
+		fmt.Fprintln(os.Stderr, runAgent(name))
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+const etcdURL = "http://192.0.2.100:2379"
+
+func runAgent(name string) error {
+	store, err := state.Default()
+	if err != nil {
+		return err
+	}
+	a, err := agent.New(agent.Options{
+		Store: store, Name: name, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		Cluster: cluster.Options{Servers: []string{etcdURL}, TTL: 3 * time.Second},
+		Every:   5 * time.Second, ReclaimAfter: time.Hour,
+	})
+	if err != nil {
+		return err
+	}
+	return a.Run(context.Background())
+}
+
+// world is hosts with an agent each, and etcd on a host of its own.
+type world struct {
+	*testing.T
+	underlay *nettest.Switch
+	server   *nettest.Host
+	etcd     *nettest.Process
+	hosts    []*nettest.Host
+	agents   map[*nettest.Host]*nettest.Process
+}
+
+func newWorld(t *testing.T, n int) *world {
+	t.Helper()
+	if _, err := exec.LookPath("etcd"); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatalf("etcd is not installed (Debian: etcd-server)")
+		}
+		t.Skip("etcd is not installed (Debian: etcd-server)")
+	}
+	w := &world{T: t, server: nettest.NewHost(t, "etcd"), agents: map[*nettest.Host]*nettest.Process{}}
+	w.underlay = nettest.NewSwitch(w.server)
+	w.underlay.Join(w.server, "eth0", "192.0.2.100/24")
+	w.startEtcd()
+	for i := 1; i <= n; i++ {
+		h := nettest.NewHost(t, fmt.Sprintf("h%d", i))
+		w.underlay.Join(h, "eth0", fmt.Sprintf("192.0.2.%d/24", i), fmt.Sprintf("2001:db8::%d/64", i))
+		w.hosts = append(w.hosts, h)
+		w.startAgent(h)
+	}
+	for _, h := range w.hosts {
+		w.eventually(h.Name+" to see its peers", func() error {
+			s, err := w.status(h)
+			if err != nil {
+				return err
+			}
+			if s.Cluster == nil || len(s.Cluster.Peers) != n-1 {
+				return fmt.Errorf("cluster is %+v\n%s", s.Cluster, w.agents[h].Output())
+			}
+			return nil
+		})
+	}
+	return w
+}
+
+func (w *world) startEtcd() {
+	w.etcd = w.server.Background("etcd", "--data-dir", w.TempDirOf(), "--listen-client-urls", etcdURL,
+		"--advertise-client-urls", etcdURL, "--listen-peer-urls", "http://127.0.0.1:2380", "--unsafe-no-fsync", "--log-level", "error")
+}
+
+// TempDirOf is one directory for every life of etcd.
+func (w *world) TempDirOf() string { return "/var/lib/etcd-test" }
+
+func (w *world) startAgent(h *nettest.Host) {
+	w.agents[h] = h.Background("/usr/bin/env", agentName+"="+h.Name, os.Args[0])
+}
+
+func (w *world) eventually(what string, condition func() error) {
+	w.Helper()
+	nettest.Eventually(w.T, what, condition)
+}
+
+func (w *world) call(h *nettest.Host, req api.Request) (answer *api.Answer, err error) {
+	err = h.Do(func() error {
+		store, err := state.Default()
+		if err != nil {
+			return err
+		}
+		answer, err = api.Call(context.Background(), store, req)
+		return err
+	})
+	return answer, err
+}
+
+func (w *world) status(h *nettest.Host) (*api.Status, error) {
+	answer, err := w.call(h, api.Request{Status: &struct{}{}})
+	if err != nil {
+		return nil, err
+	}
+	return answer.Status, nil
+}
+
+const front = `{"type":"overlay","controlPlane":"etcd","ipMasq":true,"ipam":{"type":"berth-ipam","ranges":[
+	[{"subnet":"10.42.0.0/24","gateway":"10.42.0.1"}],[{"subnet":"fd42::/64","gateway":"fd42::1"}]],
+	"routes":[{"dst":"0.0.0.0/0"},{"dst":"::/0"}]}}`
+
+func request(c *nettest.Container) *plugins.Request {
+	return &plugins.Request{
+		Network:     plugins.Network{Name: "front", Type: "overlay", CNIVersion: "1.0.0", Config: []byte(front)},
+		ContainerID: c.Name, NetNS: c.Path, IfName: "eth0", Owner: "test",
+	}
+}
+
+func on(h *nettest.Host, call func(*overlay.Driver) error) error {
+	return h.Do(func() error {
+		store, err := state.Default()
+		if err != nil {
+			return err
+		}
+		return call(overlay.New(store))
+	})
+}
+
+func tryAdd(h *nettest.Host, req *plugins.Request) (r *plugins.Result, err error) {
+	err = on(h, func(d *overlay.Driver) (err error) {
+		r, err = d.Add(context.Background(), req)
+		return err
+	})
+	return r, err
+}
+
+// member is a container on the network.
+type member struct {
+	*nettest.Container
+	host   *nettest.Host
+	ips    []netip.Addr
+	served bool
+}
+
+func (w *world) add(h *nettest.Host, name string) *member {
+	w.Helper()
+	c := h.NewContainer(name)
+	c.Run("ip", "link", "set", "lo", "up")
+	r, err := tryAdd(h, request(c))
+	if err != nil {
+		w.Fatalf("add %s on %s: %v\n%s", name, h.Name, err, w.agents[h].Output())
+	}
+	m := &member{Container: c, host: h}
+	for _, ip := range r.IPs {
+		m.ips = append(m.ips, ip.Address.Addr())
+	}
+	return m
+}
+
+func (w *world) del(m *member) {
+	w.Helper()
+	if err := on(m.host, func(d *overlay.Driver) error { return d.Del(context.Background(), request(m.Container)) }); err != nil {
+		w.Errorf("del %s: %v", m.Name, err)
+	}
+}
+
+// entries are a host's forwarding entries for a MAC or an address.
+func entries(h *nettest.Host) string {
+	out, _ := h.Try("bridge", "fdb", "show", "dev", "vx-front")
+	more, _ := h.Try("ip", "neighbour", "show", "nud", "permanent")
+	return out + more
+}
+
+func (w *world) everyPair(members []*member) {
+	w.Helper()
+	urls := map[string]bool{}
+	for _, to := range members {
+		for _, ip := range to.ips {
+			addr := netip.AddrPortFrom(ip, 80).String()
+			if !to.served {
+				to.ServeHTTP(addr)
+			}
+			urls[addr] = true
+		}
+		to.served = true
+	}
+	for _, from := range members {
+		for addr := range urls {
+			w.eventually(from.Name+" to reach "+addr, func() error {
+				_, err := from.TryGet("http://" + addr)
+				return err
+			})
+		}
+	}
+}
+
+func TestEveryPairReachesEachOther(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 3)
+	var members []*member
+	for i, h := range append(w.hosts, w.hosts...) {
+		members = append(members, w.add(h, fmt.Sprintf("c%d", i)))
+	}
+	w.everyPair(members)
+	seen := map[netip.Addr]bool{}
+	for _, m := range members {
+		for _, ip := range m.ips {
+			if seen[ip] {
+				t.Errorf("address %s was given twice", ip)
+			}
+			seen[ip] = true
+		}
+	}
+	for _, h := range w.hosts {
+		if out := entries(h); strings.Contains(out, "00:00:00:00:00:00") {
+			t.Errorf("%s replicates frames:\n%s", h.Name, out)
+		}
+		answer, err := w.call(h, api.Request{Inspect: &api.NetworkName{Name: "front"}})
+		if err != nil || len(answer.Network.Endpoints) != 6 {
+			t.Errorf("inspect on %s: %v, %+v", h.Name, err, answer)
+		}
+	}
+	for _, m := range members {
+		w.del(m)
+	}
+	for _, h := range w.hosts {
+		if out := h.Run("ip", "-br", "link"); strings.Contains(out, "front") {
+			t.Errorf("devices are left on %s:\n%s", h.Name, out)
+		}
+	}
+}
+
+func TestDamageIsRepaired(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2)
+	a, b := w.add(w.hosts[0], "c1"), w.add(w.hosts[1], "c2")
+	w.everyPair([]*member{a, b})
+	h := w.hosts[0]
+	for name, damage := range map[string][]string{
+		"flushed neighbours": {"ip", "neighbour", "flush", "dev", "bo-front", "nud", "permanent"},
+		"deleted VXLAN":      {"ip", "link", "delete", "vx-front"},
+		"deleted bridge":     {"ip", "link", "delete", "bo-front"},
+	} {
+		h.Run(damage[0], damage[1:]...)
+		w.eventually("repair of "+name, func() error { return a.TryPing(b.ips[0].String()) })
+	}
+	mac := strings.Fields(strings.SplitAfter(b.Run("ip", "-o", "link", "show", "eth0"), "link/ether ")[1])[0]
+	h.Run("bridge", "fdb", "del", mac, "dev", "vx-front", "self")
+	w.eventually("repair of a deleted FDB entry", func() error {
+		if !strings.Contains(entries(h), mac+" dst 192.0.2.2") {
+			return errors.New(entries(h))
+		}
+		return nil
+	})
+}
+
+func TestEtcdAway(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2)
+	a, b := w.add(w.hosts[0], "c1"), w.add(w.hosts[1], "c2")
+	w.everyPair([]*member{a, b})
+	w.etcd.Kill()
+	a.Ping(b.ips[0].String())
+	own := w.add(w.hosts[0], "c3") // from the host's own block
+	var full error
+	for i := range 20 {
+		c := w.hosts[0].NewContainer(fmt.Sprintf("x%d", i))
+		if _, full = tryAdd(w.hosts[0], request(c)); full != nil {
+			break
+		}
+	}
+	var coded *plugins.Error
+	if !errors.As(full, &coded) || coded.Code != plugins.CodeTryAgain {
+		t.Errorf("a full block without etcd: %v; want code 11", full)
+	}
+	w.startEtcd()
+	w.everyPair([]*member{a, b, own})
+}
+
+func TestAHostsDeathIsNoticed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2)
+	a, b := w.add(w.hosts[0], "c1"), w.add(w.hosts[1], "c2")
+	w.everyPair([]*member{a, b})
+	w.agents[w.hosts[1]].Kill()
+	w.eventually("the dead host's endpoint to go", func() error {
+		if out := entries(w.hosts[0]); strings.Contains(out, "192.0.2.2") || strings.Contains(out, b.ips[0].String()) {
+			return errors.New(out)
+		}
+		return nil
+	})
+	w.startAgent(w.hosts[1])
+	w.everyPair([]*member{a, b})
+}

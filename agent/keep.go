@@ -1,0 +1,286 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-net/berth/agent/cluster"
+	"github.com/berth-net/berth/agent/plane"
+	"github.com/berth-net/berth/endpoint"
+	"github.com/berth-net/berth/plugins/attach"
+	"github.com/berth-net/berth/plugins/overlay"
+	"github.com/berth-net/berth/state"
+)
+
+// settle is how long after a sign of damage a repair waits for more of them.
+const settle = 50 * time.Millisecond
+
+// keep repairs at the start, when asked, and every so often.
+func (a *Agent) keep(ctx context.Context) {
+	tick := time.NewTicker(a.Every)
+	defer tick.Stop()
+	mourner := &cluster.Mourner{Client: a.cluster, After: a.ReclaimAfter}
+	for {
+		a.reconcile(ctx)
+		if a.cluster != nil {
+			a.guardAddresses()
+			a.trouble("repair", a.repair(ctx))
+			if _, err := a.cluster.Health(); err == nil {
+				a.trouble("free addresses of dead hosts", mourner.Sweep(ctx))
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-a.dirty:
+			time.Sleep(settle)
+		}
+	}
+}
+
+func (a *Agent) soil() {
+	select {
+	case a.dirty <- struct{}{}:
+	default:
+	}
+}
+
+// reconcile removes what crashes and dead containers left.
+func (a *Agent) reconcile(ctx context.Context) {
+	if a.Catalogue == nil {
+		return
+	}
+	repairs, err := a.Catalogue.Reconcile(ctx)
+	a.trouble("reconcile", err)
+	if repairs != nil && len(repairs.Endpoints)+len(repairs.Links) > 0 {
+		a.Log.Info("reconciled", "endpoints", len(repairs.Endpoints), "links", len(repairs.Links))
+	}
+}
+
+// repair makes the kernel and etcd equal to the records and the view.
+func (a *Agent) repair(ctx context.Context) error {
+	select {
+	case <-a.cluster.Synced():
+	default:
+		return nil // follow asks again when the view is there
+	}
+	records, err := attach.Records(a.Store, "")
+	if err != nil {
+		return err
+	}
+	mine, of := []*cluster.Endpoint{}, map[string]*endpoint.Record{}
+	for _, r := range records {
+		if e := a.published(r); e != nil {
+			mine = append(mine, e)
+			of[r.Network] = r
+		}
+	}
+	a.metrics.endpoints.Set(float64(len(mine)))
+	a.metrics.peers.Set(float64(len(a.cluster.View().Hosts()) - 1))
+	errs := []error{a.cluster.SetEndpoints(mine)}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for network := range a.segments {
+		if of[network] == nil {
+			delete(a.segments, network)
+		}
+	}
+	for _, r := range of {
+		errs = append(errs, a.repairSegment(ctx, r))
+	}
+	return errors.Join(errs...)
+}
+
+// published is what the cluster is told of a record; nil: nothing.
+func (a *Agent) published(r *endpoint.Record) *cluster.Endpoint {
+	if r.Driver != "overlay" || r.Phase != endpoint.Ready || a.cluster.View().Network(r.Network) == nil {
+		return nil
+	}
+	e := &cluster.Endpoint{Key: r.Key, Host: a.Name, Name: r.Name, MAC: r.MAC.String(), Aliases: r.Aliases, Addresses: []netip.Addr{}}
+	for _, p := range r.Addresses {
+		e.Addresses = append(e.Addresses, p.Addr())
+	}
+	return e
+}
+
+// repairSegment opens a network's devices anew, restores those that are gone,
+// and makes their entries right. a.mu is held.
+func (a *Agent) repairSegment(ctx context.Context, r *endpoint.Record) error {
+	bridge, vxlan, err := overlay.Devices(r)
+	if err != nil {
+		return err
+	}
+	if !overlay.Intact(a.dev, r) {
+		local, err := a.vtep()
+		if err != nil {
+			return err
+		}
+		if err := overlay.Restore(ctx, a.Store, r, local); err != nil {
+			return err
+		}
+		a.Log.Info("restored devices", "network", r.Network)
+	}
+	s, err := plane.Open(a.dev, bridge, vxlan)
+	if err != nil {
+		return err
+	}
+	a.segments[r.Network] = s
+	n, err := s.Repair(a.cluster.View().Forwarding(r.Network, a.Name))
+	a.metrics.repaired.Add(float64(n))
+	if n > 0 {
+		a.Log.Info("repaired entries", "network", r.Network, "entries", n)
+	}
+	return err
+}
+
+// changed is told by the driver that a record is ready or gone.
+func (a *Agent) changed(ctx context.Context, key endpoint.Key) error {
+	var r *endpoint.Record
+	err := a.Store.View(func(tx *state.Tx) (err error) {
+		if r, err = endpoint.Get(tx, key); errors.Is(err, endpoint.ErrNotFound) {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if r == nil {
+		a.releaseClaims(ctx, key.Network)
+		return a.cluster.WithdrawEndpoint(&cluster.Endpoint{Key: key, Host: a.Name})
+	}
+	e := a.published(r)
+	if e == nil {
+		return nil
+	}
+	if err := a.cluster.PublishEndpoint(e); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if s := a.segments[key.Network]; s != nil {
+		if vxlan, err := a.dev.LinkByIndex(s.VXLAN()); err == nil && vxlan.Attrs().MasterIndex == s.Bridge() {
+			return nil
+		}
+	}
+	return a.repairSegment(ctx, r)
+}
+
+// follow applies a change of the cluster to the networks that this host has.
+func (a *Agent) follow(change cluster.Change) {
+	a.metrics.changes.Inc()
+	if change.Full || len(change.Hosts) > 0 || len(change.Networks) > 0 {
+		a.soil()
+	}
+	if change.Full || len(change.Networks) > 0 {
+		a.install()
+	}
+	view := a.cluster.View()
+	var errs []error
+	a.mu.Lock()
+	for _, e := range change.Endpoints {
+		s := a.segments[e.Network]
+		if s == nil {
+			continue
+		}
+		vtep, ok := view.Way(e.Network, e.MAC, a.Name)
+		errs = append(errs, s.SetWay(e.MAC, vtep, ok))
+		for _, addr := range e.Addresses {
+			mac, ok := view.Holder(e.Network, addr, a.Name)
+			errs = append(errs, s.SetNeighbour(addr, mac, ok))
+		}
+	}
+	a.mu.Unlock()
+	if err := errors.Join(errs...); err != nil {
+		a.trouble("apply a change", err)
+		a.soil()
+	}
+}
+
+// listen asks for a repair when the kernel loses what this agent keeps: a
+// device, an entry, an address of the uplink.
+func (a *Agent) listen(ctx context.Context) {
+	links, neighbours, addresses := make(chan netlink.LinkUpdate), make(chan netlink.NeighUpdate), make(chan netlink.AddrUpdate)
+	failed := func(err error) { a.trouble("listen to the kernel", err); a.soil() }
+	err := errors.Join(
+		netlink.LinkSubscribeWithOptions(links, ctx.Done(), netlink.LinkSubscribeOptions{ErrorCallback: failed}),
+		netlink.NeighSubscribeWithOptions(neighbours, ctx.Done(), netlink.NeighSubscribeOptions{ErrorCallback: failed}),
+		netlink.AddrSubscribeWithOptions(addresses, ctx.Done(), netlink.AddrSubscribeOptions{ErrorCallback: failed}),
+	)
+	a.trouble("listen to the kernel", err)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case u, ok := <-links:
+			if !ok {
+				links = nil
+			} else if u.Header.Type == unix.RTM_DELLINK && a.ours(func(s *plane.Segment) bool { return s.Owns(int(u.Index)) }) {
+				a.soil()
+			}
+		case u, ok := <-neighbours:
+			if !ok {
+				neighbours = nil
+			} else if u.Type == unix.RTM_DELNEIGH && a.lost(&u.Neigh) {
+				a.soil()
+			}
+		case _, ok := <-addresses:
+			if !ok {
+				addresses = nil
+			} else if a.cluster != nil {
+				a.mu.Lock()
+				err := a.introduce()
+				a.mu.Unlock()
+				a.trouble("find this host's address", err)
+				a.soil()
+			}
+		}
+	}
+}
+
+func (a *Agent) ours(test func(*plane.Segment) bool) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, s := range a.segments {
+		if test(s) {
+			return true
+		}
+	}
+	return false
+}
+
+func (a *Agent) lost(n *netlink.Neigh) bool {
+	addr, _ := netip.AddrFromSlice(n.IP)
+	return a.ours(func(s *plane.Segment) bool { return s.Has(n.LinkIndex, n.HardwareAddr.String(), addr.Unmap()) })
+}
+
+// isFenced tells whether this host has given up its networks.
+func (a *Agent) isFenced() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.fenced
+}
+
+// guardAddresses takes this host off its networks before others, who think it
+// dead, may be given its addresses, and puts it back when etcd answers.
+func (a *Agent) guardAddresses() {
+	seen, err := a.cluster.Health()
+	if seen.IsZero() {
+		seen = a.started
+	}
+	fence := a.ReclaimAfter > 0 && err != nil && time.Since(seen) > cluster.Fence(a.ReclaimAfter)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.fenced = fence
+	for _, s := range a.segments {
+		if fence {
+			_ = s.Cut()
+		}
+	}
+}

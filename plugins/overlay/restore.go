@@ -1,0 +1,81 @@
+package overlay
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+
+	"github.com/berth-net/berth/endpoint"
+	"github.com/berth-net/berth/netdev"
+	"github.com/berth-net/berth/plugins"
+	"github.com/berth-net/berth/plugins/attach"
+	"github.com/berth-net/berth/state"
+)
+
+// Devices are the names of a record's bridge and VXLAN device.
+func Devices(r *endpoint.Record) (bridge, vxlan string, err error) {
+	was, err := drivenOf(r)
+	return was.Bridge, was.VXLAN, err
+}
+
+// Intact tells whether both devices stand as they were made, and the host has
+// the address that the VXLAN device sends from.
+func Intact(dev *netdev.Handle, r *endpoint.Record) bool {
+	was, err := drivenOf(r)
+	if err != nil {
+		return false
+	}
+	bridge, err := dev.Link(was.Bridge)
+	if err != nil || bridge.Attrs().Flags&net.FlagUp == 0 {
+		return false
+	}
+	vxlan, err := dev.Link(was.VXLAN)
+	s := segment{dev: dev}
+	return err == nil && vxlan.Attrs().MasterIndex == bridge.Attrs().Index && vxlan.Attrs().Flags&net.FlagUp != 0 && s.isLocal(vxlan)
+}
+
+// Restore makes the host's part of a record's network again, with local as its
+// end of the tunnels, and puts the containers' devices back on the bridge.
+func Restore(ctx context.Context, store *state.Store, r *endpoint.Record, local netip.Addr) error {
+	was, err := drivenOf(r)
+	if err != nil {
+		return err
+	}
+	c, err := parse(&plugins.Network{Name: r.Network, Type: r.Driver, Config: r.Config})
+	if err != nil {
+		return err
+	}
+	c.VNI, c.Port, c.Local, c.IPAM = was.VNI, was.Port, local, was.IPAM
+	gateways, err := c.gateways()
+	if err != nil {
+		return err
+	}
+	dev, err := netdev.Here()
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	s := &segment{Config: c, dev: dev, gateways: gateways}
+	bridge, _, err := s.ensure(ctx, store)
+	if err != nil {
+		return err
+	}
+	return s.replug(store, bridge)
+}
+
+// replug makes the host's ends of the containers' pairs ports of the bridge.
+func (s *segment) replug(store *state.Store, bridge netdev.Link) error {
+	records, err := attach.Records(store, s.network)
+	errs := []error{err}
+	for _, r := range records {
+		port, err := s.dev.Link(r.HostIfName)
+		if err == nil {
+			err = s.dev.SetMaster(port, bridge)
+		}
+		if !errors.Is(err, netdev.ErrNotFound) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
