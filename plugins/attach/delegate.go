@@ -17,6 +17,7 @@ import (
 	"github.com/berth-net/berth/ipam"
 	"github.com/berth-net/berth/plugins"
 	"github.com/berth-net/berth/plugins/cniresult"
+	"github.com/berth-net/berth/state"
 )
 
 // undoTimeout bounds the DEL of a delegate after a failure: the caller's
@@ -71,12 +72,24 @@ func DelegateCheck(ctx context.Context, req *plugins.Request) error {
 	return nil
 }
 
-// DelegateStatus runs its STATUS.
-func DelegateStatus(ctx context.Context, net *plugins.Network) error {
+// AddressStatus tells whether the next container would get an address, from
+// package ipam or, by its STATUS, from the configuration's IPAM plugin. Do not
+// ask for a network without one.
+func AddressStatus(ctx context.Context, store *state.Store, net *plugins.Network) error {
+	var c struct {
+		IPAM json.RawMessage `json:"ipam"`
+	}
+	if err := json.Unmarshal(net.Config, &c); err != nil {
+		return plugins.Errorf(plugins.CodeDecode, "configuration: %w", err)
+	}
 	if kind := delegateOf(net.Config); kind != "" {
 		return callOf(&plugins.Request{Network: *net}, kind).run(ctx, "STATUS")
 	}
-	return nil
+	conf, err := ipam.Parse(c.IPAM)
+	if err != nil {
+		return err
+	}
+	return ipam.Room(store, conf, net.Name)
 }
 
 // delegateGC runs its GC. The configuration that it gets has the valid

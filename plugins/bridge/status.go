@@ -23,7 +23,7 @@ func (d *Driver) Status(ctx context.Context, net *plugins.Network) error {
 		return notAvailable(err)
 	}
 	if conf.ipam {
-		return attach.DelegateStatus(ctx, net)
+		return attach.AddressStatus(ctx, d.store, net)
 	}
 	return nil
 }

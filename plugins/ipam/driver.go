@@ -110,10 +110,13 @@ func (d *Driver) leased(key endpoint.Key) (held []netip.Addr, err error) {
 	return held, err
 }
 
-// Status tells whether the configuration is one to lease from.
+// Status tells whether the next Add would find a free address.
 func (d *Driver) Status(ctx context.Context, net *plugins.Network) error {
-	_, err := parse(net.Config)
-	return err
+	conf, err := parse(net.Config)
+	if err != nil {
+		return err
+	}
+	return leases.Room(d.store, conf, net.Name)
 }
 
 func keyOf(req *plugins.Request) endpoint.Key {

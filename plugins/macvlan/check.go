@@ -108,5 +108,8 @@ func (d *Driver) Status(ctx context.Context, network *plugins.Network) error {
 	if base := p.stands(); base != nil && base.Attrs().Flags&net.FlagUp == 0 {
 		return plugins.Errorf(plugins.CodeNotAvailable, "network %s: master %s is down", network.Name, base.Attrs().Name)
 	}
-	return attach.DelegateStatus(ctx, network)
+	if conf.IPAM == nil {
+		return nil
+	}
+	return attach.AddressStatus(ctx, d.store, network)
 }

@@ -193,7 +193,10 @@ func (d *Driver) Status(ctx context.Context, net *plugins.Network) error {
 	if _, err := c.locate(dev); err != nil {
 		return &plugins.Error{Code: plugins.CodeNotAvailable, Err: err}
 	}
-	return nil
+	if c.IPAM == nil {
+		return nil
+	}
+	return attach.AddressStatus(ctx, d.store, net)
 }
 
 func (was driven) policy() *firewall.Network {

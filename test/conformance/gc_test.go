@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -58,5 +59,30 @@ func TestGCOfAnotherNetwork(t *testing.T) {
 			t.Errorf("GC of another network changed %q", changes(before, after))
 		}
 		w.must("CHECK", w.conf("1.1.0", prev(result)))
+	})
+}
+
+// STATUS says that there is no address left, until there is, and changes
+// nothing.
+func TestStatusOfAFullRange(t *testing.T) {
+	eachDriver(t, func(t *testing.T, d driver) {
+		if !d.addresses {
+			t.Skip("it gives no addresses")
+		}
+		d.keys = strings.ReplaceAll(d.keys, "10.77.0.0/24", "10.77.0.0/30")
+		w := newWorld(t, d)
+		conf := w.conf("1.1.0", "")
+		w.must("STATUS", conf)
+		w.must("ADD", conf) // /30 has the gateway and one more
+		if got := w.refused("STATUS", conf); got.Code != 50 || !strings.Contains(got.Msg, "10.77.0.0/30") {
+			t.Errorf("%+v", got)
+		}
+		w.must("DEL", conf)
+		w.must("STATUS", conf)
+		w.must("ADD", conf)
+		if !d.sharesHost {
+			w.removeContainer() // and nobody says DEL: the next ADD ends it
+			w.must("STATUS", conf)
+		}
 	})
 }
