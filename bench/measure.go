@@ -1,0 +1,191 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// How much is measured. Turns of a few rounds each alternate between the
+// contenders.
+const (
+	turns       = 12
+	perTurn     = 5
+	parallelN   = 64
+	workersN    = 16
+	fewEndpoint = 10
+	manyEndoint = 1000
+)
+
+// series is one contender's times.
+type series struct {
+	add, del []time.Duration
+	parallel []time.Duration
+	peak     int64
+}
+
+type report struct{ by map[string]*series }
+
+func measure(dirs directories) (*report, error) {
+	r := &report{by: map[string]*series{}}
+	steps := []func(directories) error{r.sequential, r.parallelAdds, r.growth}
+	for _, step := range steps {
+		if err := step(dirs); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// hosts starts one host for each name; label is the series' name.
+func (r *report) hosts(dirs directories, labels map[string]string) (map[string]*host, func(), error) {
+	hosts := map[string]*host{}
+	stop := func() {
+		for _, h := range hosts {
+			h.stop()
+		}
+	}
+	for label, name := range labels {
+		h, err := startHost(name, dirs)
+		if err != nil {
+			stop()
+			return nil, nil, err
+		}
+		hosts[label] = h
+		if r.by[label] == nil {
+			r.by[label] = &series{}
+		}
+	}
+	return hosts, stop, nil
+}
+
+func (r *report) alternate(hosts map[string]*host, order order, turns int) error {
+	labels := make([]string, 0, len(hosts))
+	for l := range hosts {
+		labels = append(labels, l)
+	}
+	slices.Sort(labels)
+	for range turns {
+		for _, l := range labels {
+			a, err := hosts[l].do(order)
+			if err != nil {
+				return err
+			}
+			s := r.by[l]
+			s.add, s.del, s.peak = append(s.add, a.Add...), append(s.del, a.Del...), max(s.peak, a.PeakKiB)
+			if order.Parallel > 0 {
+				s.parallel = append(s.parallel, a.Wall)
+			}
+		}
+	}
+	return nil
+}
+
+func (r *report) sequential(dirs directories) error {
+	hosts, stop, err := r.hosts(dirs, map[string]string{
+		"berth": "berth", "upstream": "upstream", "floor": "floor", "berth-plain": "berth-plain", "upstream-plain": "upstream-plain",
+	})
+	if err != nil {
+		return err
+	}
+	defer stop()
+	for _, h := range hosts { // the first of each makes the bridge and the table
+		if _, err := h.do(order{Warm: 2}); err != nil {
+			return err
+		}
+	}
+	return r.alternate(hosts, order{Rounds: perTurn}, turns)
+}
+
+func (r *report) parallelAdds(dirs directories) error {
+	hosts, stop, err := r.hosts(dirs, map[string]string{"berth": "berth", "upstream": "upstream"})
+	if err != nil {
+		return err
+	}
+	defer stop()
+	return r.alternate(hosts, order{Parallel: parallelN, Workers: workersN}, 3)
+}
+
+func (r *report) growth(dirs directories) error {
+	hosts, stop, err := r.hosts(dirs, map[string]string{"at few": "berth", "at many": "berth"})
+	if err != nil {
+		return err
+	}
+	defer stop()
+	if _, err := hosts["at few"].do(order{Warm: fewEndpoint}); err != nil {
+		return err
+	}
+	if _, err := hosts["at many"].do(order{Warm: manyEndoint}); err != nil {
+		return err
+	}
+	return r.alternate(hosts, order{Rounds: perTurn}, turns)
+}
+
+func quantile(d []time.Duration, q float64) time.Duration {
+	if len(d) == 0 {
+		return 0
+	}
+	d = slices.Sorted(slices.Values(d))
+	return d[min(len(d)-1, int(q*float64(len(d))))]
+}
+
+func median(d []time.Duration) time.Duration { return quantile(d, 0.5) }
+
+func ms(d time.Duration) string { return fmt.Sprintf("%.2f ms", float64(d)/1e6) }
+
+func ratio(a, b time.Duration) string { return fmt.Sprintf("%.2f", float64(a)/float64(b)) }
+
+func (r *report) markdown() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# Benchmarks\n\nWritten by `make bench`; the contenders took turns in one run, each on a host of its own.\n\n%s\n\n", machine())
+	fmt.Fprintf(&b, "| | ADD median | p95 | DEL median | p95 | peak memory |\n|---|---|---|---|---|---|\n")
+	for _, row := range [][2]string{
+		{"berth", "berth: bridge with masquerade, isolation and one published port"},
+		{"upstream", "upstream " + upstreamVersion + ": bridge + host-local + portmap + firewall"},
+		{"floor", "floor: only the netlink and nftables requests"},
+		{"berth-plain", "berth: bridge with masquerade"},
+		{"upstream-plain", "upstream " + upstreamVersion + ": bridge + host-local with masquerade"},
+		{"at few", fmt.Sprintf("berth, %d endpoints on the host", fewEndpoint)},
+		{"at many", fmt.Sprintf("berth, %d endpoints on the host", manyEndoint)},
+	} {
+		s := r.by[row[0]]
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %.1f MB |\n", row[1],
+			ms(median(s.add)), ms(quantile(s.add, 0.95)), ms(median(s.del)), ms(quantile(s.del, 0.95)), float64(s.peak)/1024)
+	}
+	b.WriteString(r.ratios())
+	return b.String()
+}
+
+func (r *report) ratios() string {
+	var b strings.Builder
+	s := r.by
+	fmt.Fprintf(&b, "\n| ratio of medians | measured | wanted |\n|---|---|---|\n")
+	row := func(what, measured, wanted string) { fmt.Fprintf(&b, "| %s | %s | %s |\n", what, measured, wanted) }
+	row("ADD, berth to floor", ratio(median(s["berth"].add), median(s["floor"].add)), "≤ 1.5")
+	row("ADD, berth to upstream's chain", ratio(median(s["berth"].add), median(s["upstream"].add)), "≤ 0.083")
+	row("DEL, berth to upstream's chain", ratio(median(s["berth"].del), median(s["upstream"].del)), "≤ 0.25")
+	row("ADD, berth to upstream, bridge and IPAM alone", ratio(median(s["berth-plain"].add), median(s["upstream-plain"].add)), "≤ 0.6")
+	row(fmt.Sprintf("ADD at %d endpoints to %d", manyEndoint, fewEndpoint), ratio(median(s["at many"].add), median(s["at few"].add)), "≤ 1.15")
+	row(fmt.Sprintf("rate of %d ADDs by %d workers, berth to upstream", parallelN, workersN), ratio(median(s["upstream"].parallel), median(s["berth"].parallel)), "≥ 20")
+	return b.String()
+}
+
+// machine names what the figures are from.
+func machine() string {
+	cpu, kernel := "unknown processor", "unknown kernel"
+	if raw, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(raw)) {
+			if name, ok := strings.CutPrefix(line, "model name"); ok {
+				cpu = strings.TrimSpace(strings.TrimLeft(name, "\t: "))
+				break
+			}
+		}
+	}
+	if raw, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
+		kernel = strings.TrimSpace(string(raw))
+	}
+	return fmt.Sprintf("Machine: %d × %s, Linux %s, %s, %s.", runtime.NumCPU(), cpu, kernel, runtime.Version(), time.Now().UTC().Format("2006-01-02"))
+}
