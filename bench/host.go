@@ -126,6 +126,17 @@ func prepareHost(name string) error {
 	return nil
 }
 
+// again repeats what fails, as a runtime does: upstream's chain loses races
+// with itself.
+func again(fn func() error) (err error) {
+	for range 5 {
+		if err = fn(); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
 type worker struct {
 	*contender
 	next int
@@ -215,8 +226,8 @@ func (w *worker) parallel(o order) (a answer, err error) {
 		}
 		return failed
 	}
-	if a.Wall, err = timed(func() error { return all(func(j job) error { return w.add(j.id, j.path) }) }); err != nil {
+	if a.Wall, err = timed(func() error { return all(func(j job) error { return again(func() error { return w.add(j.id, j.path) }) }) }); err != nil {
 		return a, err
 	}
-	return a, all(func(j job) error { return errors.Join(w.del(j.id, j.path), netns.Unpin(j.path)) })
+	return a, all(func(j job) error { return errors.Join(again(func() error { return w.del(j.id, j.path) }), netns.Unpin(j.path)) })
 }

@@ -106,6 +106,11 @@ func (r *report) parallelAdds(dirs directories) error {
 		return err
 	}
 	defer stop()
+	for _, h := range hosts {
+		if _, err := h.do(order{Warm: 2}); err != nil {
+			return err
+		}
+	}
 	return r.alternate(hosts, order{Parallel: parallelN, Workers: workersN}, 3)
 }
 

@@ -169,3 +169,10 @@ func (w *world) nothingLeft() {
 		w.Errorf("elements are left:\n%s", out)
 	}
 }
+
+func (w *world) reload() {
+	w.Helper()
+	if err := on(w.host, (*bridge.Driver).Reload); err != nil {
+		w.Fatal(err)
+	}
+}
