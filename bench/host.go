@@ -226,8 +226,12 @@ func (w *worker) parallel(o order) (a answer, err error) {
 		}
 		return failed
 	}
-	if a.Wall, err = timed(func() error { return all(func(j job) error { return again(func() error { return w.add(j.id, j.path) }) }) }); err != nil {
+	if a.Wall, err = timed(func() error {
+		return all(func(j job) error { return again(func() error { return w.add(j.id, j.path) }) })
+	}); err != nil {
 		return a, err
 	}
-	return a, all(func(j job) error { return errors.Join(again(func() error { return w.del(j.id, j.path) }), netns.Unpin(j.path)) })
+	return a, all(func(j job) error {
+		return errors.Join(again(func() error { return w.del(j.id, j.path) }), netns.Unpin(j.path))
+	})
 }

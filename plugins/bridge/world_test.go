@@ -9,8 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/berth-net/berth/firewall"
 	"github.com/berth-net/berth/nettest"
 	"github.com/berth-net/berth/plugins"
+	"github.com/berth-net/berth/plugins/attach"
 	"github.com/berth-net/berth/plugins/bridge"
 	"github.com/berth-net/berth/state"
 )
@@ -170,9 +172,25 @@ func (w *world) nothingLeft() {
 	}
 }
 
+// reload rebuilds the packet filter from the records.
 func (w *world) reload() {
 	w.Helper()
-	if err := on(w.host, (*bridge.Driver).Reload); err != nil {
+	err := w.host.Do(func() error {
+		store, err := state.Default()
+		if err != nil {
+			return err
+		}
+		records, err := attach.Records(store, "")
+		if err != nil {
+			return err
+		}
+		all, err := bridge.Policies(records)
+		if err != nil {
+			return err
+		}
+		return firewall.NFTables{}.Rebuild(all[""])
+	})
+	if err != nil {
 		w.Fatal(err)
 	}
 }
