@@ -184,7 +184,7 @@ func (w *world) reload() {
 		if err != nil {
 			return err
 		}
-		all, err := bridge.Policies(records)
+		all, err := bridge.New(store).Policies(records)
 		if err != nil {
 			return err
 		}
