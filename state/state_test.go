@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		fmt.Println("held")
-		time.Sleep(time.Minute) // until it is killed
+		<-time.After(time.Minute) // until it is killed
 	case "count":
 		for range 10 {
 			if err := increment(s); err != nil {
@@ -262,8 +262,7 @@ func TestKillLeavesTheStateWhole(t *testing.T) {
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(time.Duration(i) * time.Millisecond / 2) // the moment of the kill is the test's input
-			cmd.Process.Kill()
+			time.AfterFunc(time.Duration(i)*time.Millisecond/2, func() { cmd.Process.Kill() })
 			cmd.Wait()
 			n := count(t, s)
 			if n < last {

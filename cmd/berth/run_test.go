@@ -249,9 +249,8 @@ func TestKilledSupervisor(t *testing.T) {
 		}
 		var pid int
 		eventually(t, "there is a supervisor", func() bool { pid = supervisorOf(cmd.Process.Pid); return pid != 0 })
-		time.Sleep(delay) // a moment, whichever
-		unix.Kill(pid, unix.SIGKILL)
-		cmd.Wait()
+		time.AfterFunc(delay, func() { unix.Kill(pid, unix.SIGKILL) })
+		cmd.Wait() // the command ends when its supervisor does
 		id := strings.TrimSpace(h.berth("ps", "-a", "--no-trunc", "-q"))
 		h.berth("rm", "-f", "victim")
 		if left := slices.Concat(h.leftovers(), cgroupsOf(id)); len(left) > 0 {
