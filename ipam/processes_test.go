@@ -92,8 +92,7 @@ func TestManyProcessesNeverGetOneAddressTwice(t *testing.T) {
 			}
 		})
 	}
-	time.Sleep(3 * time.Second) // for as long they compete; the test has no condition to wait for
-	close(told)
+	time.AfterFunc(3*time.Second, func() { close(told) }) // for as long they compete
 	wg.Wait()
 	fewest, total := checkUnique(t, dir, outputs)
 	t.Logf("%d leases by %d processes; the one with the fewest has %d", total, processes, fewest)
