@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/berth-net/berth/nettest"
 	"github.com/berth-net/berth/network"
+	"github.com/berth-net/berth/state"
 )
 
 // strangers is a host with a container and two networks of others.
@@ -256,4 +258,38 @@ func TestRemoveRefusesWhileAContainerIsConnected(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// stopped is a container runtime with one container, which is stopped.
+type stopped struct{ networks []string }
+
+func (s stopped) Container(context.Context, string) (network.Container, error) {
+	return network.Container{ID: "c1", Name: "web", Networks: s.networks}, nil
+}
+
+func (s stopped) Containers(ctx context.Context) ([]network.Container, error) {
+	c, err := s.Container(ctx, "")
+	return []network.Container{c}, err
+}
+
+func TestPruneCountsStoppedContainers(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	cat, err := network.Open(network.Options{
+		Dir: root + "/net.d", Store: state.ForBoot(root+"/run", "11111111-1111-1111-1111-111111111111"),
+		Containers: stopped{networks: []string{"used"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"used", "unused"} {
+		create(t, cat, network.CreateSpec{Name: name, Driver: "none"})
+	}
+	removed, err := cat.Prune(t.Context(), nil)
+	if err != nil || !slices.Equal(removed, []string{"unused"}) {
+		t.Errorf("pruned %v, %v", removed, err)
+	}
+	if _, err := cat.Connect(t.Context(), "used", "web", network.Endpoint{}); err == nil || !strings.Contains(err.Error(), "does not run") {
+		t.Errorf("connecting a stopped container: %v", err)
+	}
 }
