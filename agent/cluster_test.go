@@ -17,6 +17,7 @@ import (
 	"github.com/berth-net/berth/agent/api"
 	"github.com/berth-net/berth/agent/cluster"
 	"github.com/berth-net/berth/nettest"
+	"github.com/berth-net/berth/network"
 	"github.com/berth-net/berth/plugins"
 	"github.com/berth-net/berth/plugins/overlay"
 	"github.com/berth-net/berth/state"
@@ -40,8 +41,12 @@ func runAgent(name string) error {
 	if err != nil {
 		return err
 	}
+	catalogue, err := network.Open(network.Options{Store: store})
+	if err != nil {
+		return err
+	}
 	a, err := agent.New(agent.Options{
-		Store: store, Name: name, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		Catalogue: catalogue, Store: store, Name: name, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		Cluster: cluster.Options{Servers: []string{etcdURL}, TTL: 3 * time.Second},
 		Every:   5 * time.Second, ReclaimAfter: time.Hour,
 	})
@@ -317,4 +322,74 @@ func TestAHostsDeathIsNoticed(t *testing.T) {
 	})
 	w.startAgent(w.hosts[1])
 	w.everyPair([]*member{a, b})
+}
+
+func TestNothingIsFlooded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 3)
+	var members []*member
+	for i, h := range w.hosts {
+		members = append(members, w.add(h, fmt.Sprintf("c%d", i)))
+	}
+	sniffers := map[*nettest.Host]*nettest.Sniffer{}
+	for _, h := range w.hosts {
+		sniffers[h] = h.Sniff("eth0")
+	}
+	w.everyPair(members)
+	for _, nobody := range []string{"10.42.0.254", "fd42::dead"} {
+		if err := members[0].TryPing(nobody); err == nil {
+			t.Errorf("%s answers, which nobody has", nobody)
+		}
+	}
+	members[0].Ping("10.42.0.1")
+	for h, s := range sniffers {
+		seen := 0
+		for _, f := range s.Frames() {
+			vni, inner, ok := f.VXLAN(4789)
+			if !ok {
+				continue
+			}
+			seen++
+			if inner.Flooded() {
+				t.Errorf("%s: a flooded frame of VNI %d crossed the underlay: % x", h.Name, vni, []byte(inner))
+			}
+		}
+		if seen == 0 {
+			t.Errorf("%s: no VXLAN was seen", h.Name)
+		}
+	}
+}
+
+func TestANetworkExistsOnAllHosts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2)
+	create := api.Request{CreateNetwork: &api.CreateNetwork{Name: "front", Config: []byte(front),
+		List: []byte(`{"cniVersion":"1.0.0","name":"front","plugins":[` + front + `]}`)}}
+	if _, err := w.call(w.hosts[0], create); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.call(w.hosts[1], create); err == nil {
+		t.Error("the same network was created twice")
+	}
+	const file = "/etc/cni/net.d/berth-front.conflist"
+	for _, h := range w.hosts {
+		w.eventually("the conflist on "+h.Name, func() error { _, err := h.Try("test", "-s", file); return err })
+	}
+	a, b := w.add(w.hosts[0], "c1"), w.add(w.hosts[1], "c2")
+	w.everyPair([]*member{a, b})
+	remove := api.Request{RemoveNetwork: &api.NetworkName{Name: "front"}}
+	w.del(a)
+	if _, err := w.call(w.hosts[0], remove); err == nil || !strings.Contains(err.Error(), "c2") || !strings.Contains(err.Error(), "h2") {
+		t.Errorf("remove while c2 is on it on h2: %v", err)
+	}
+	w.del(b)
+	w.eventually("removal", func() error { _, err := w.call(w.hosts[0], remove); return err })
+	for _, h := range w.hosts {
+		w.eventually("the conflist to go from "+h.Name, func() error {
+			if _, err := h.Try("test", "!", "-e", file); err != nil {
+				return errors.New("it is there")
+			}
+			return nil
+		})
+	}
 }

@@ -46,7 +46,11 @@ func (a *Agent) dispatch(ctx context.Context, req *api.Request) (string, *api.An
 		n, err := a.createNetwork(ctx, req.CreateNetwork)
 		return "create", &api.Answer{Network: n}, err
 	case req.RemoveNetwork != nil:
-		return "remove", &api.Answer{}, a.cluster.RemoveNetwork(ctx, req.RemoveNetwork.Name)
+		err := a.cluster.RemoveNetwork(ctx, req.RemoveNetwork.Name)
+		if errors.Is(err, cluster.ErrNoNetwork) {
+			err = nil // never used, so never told to the cluster
+		}
+		return "remove", &api.Answer{}, err
 	case req.Inspect != nil:
 		n, err := a.inspect(req.Inspect.Name)
 		return "inspect", &api.Answer{Network: n}, err

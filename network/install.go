@@ -1,34 +1,27 @@
 package network
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 )
 
-// clusterMark is in the name of a file that Install wrote, so that it knows
-// which ones it may remove.
-const clusterMark = "berth-cluster-"
+// clusterMark begins the empty file beside a configuration that came from the
+// cluster, so that Install knows which ones it may remove.
+const clusterMark = ".berth-cluster-"
 
 // Install makes the cluster's networks exist on this host: lists has the
 // content of their configuration files by network name. One that the host has
-// from elsewhere is left alone; one that an earlier Install wrote and that is
-// no longer in lists is removed.
+// from elsewhere is left alone; one that came from the cluster and is no
+// longer in lists is removed.
 func (c *Catalogue) Install(lists map[string][]byte) error {
 	return c.locked(func() error {
-		entries, err := os.ReadDir(c.dir)
-		if err != nil {
-			return fmt.Errorf("list networks' directory: %w", err)
-		}
-		var errs []error
-		for _, e := range entries {
-			name, ours := strings.CutPrefix(strings.TrimSuffix(e.Name(), fileSuffix), clusterMark)
-			if _, still := lists[name]; ours && !still {
-				errs = append(errs, os.Remove(filepath.Join(c.dir, e.Name())))
-			}
-		}
+		errs := []error{c.uninstall(lists)}
 		for name, content := range lists {
 			errs = append(errs, c.installOne(name, content))
 		}
@@ -36,14 +29,55 @@ func (c *Catalogue) Install(lists map[string][]byte) error {
 	})
 }
 
+func (c *Catalogue) uninstall(except map[string][]byte) error {
+	entries, err := os.ReadDir(c.dir)
+	if err != nil {
+		return fmt.Errorf("list networks' directory: %w", err)
+	}
+	var errs []error
+	for _, e := range entries {
+		name, ours := strings.CutPrefix(e.Name(), clusterMark)
+		if _, stays := except[name]; !ours || stays {
+			continue
+		}
+		for _, file := range []string{fileName(name), e.Name()} {
+			if err := os.Remove(filepath.Join(c.dir, file)); !errors.Is(err, fs.ErrNotExist) {
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// installOne writes a network's file where there is none, and marks it where
+// it is the cluster's.
 func (c *Catalogue) installOne(name string, content []byte) error {
 	if err := checkNetworkName(name); err != nil {
 		return err
 	}
-	for _, file := range []string{fileName(name), clusterMark + name + fileSuffix} {
-		if _, err := os.Lstat(filepath.Join(c.dir, file)); err == nil {
-			return nil
+	have, err := os.ReadFile(filepath.Join(c.dir, fileName(name)))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		var pretty bytes.Buffer
+		if err := json.Indent(&pretty, content, "", "  "); err != nil {
+			return fmt.Errorf("install network %s: %w", name, err)
 		}
+		pretty.WriteByte('\n')
+		if err := c.writeNew(fileName(name), pretty.Bytes()); err != nil {
+			return err
+		}
+	case err != nil:
+		return fmt.Errorf("install network %s: %w", name, err)
+	case !sameJSON(have, content):
+		return nil
 	}
-	return c.writeNew(clusterMark+name+fileSuffix, content)
+	if err := os.WriteFile(filepath.Join(c.dir, clusterMark+name), nil, 0o644); err != nil {
+		return fmt.Errorf("install network %s: %w", name, err)
+	}
+	return nil
+}
+
+func sameJSON(a, b []byte) bool {
+	var x, y bytes.Buffer
+	return json.Compact(&x, a) == nil && json.Compact(&y, b) == nil && bytes.Equal(x.Bytes(), y.Bytes())
 }

@@ -93,6 +93,9 @@ func (f *createFlags) run(cmd *cobra.Command, name string) error {
 	if err != nil {
 		return err
 	}
+	if err := shareNetwork(cmd, c, n); err != nil {
+		return err
+	}
 	_, err = fmt.Fprintln(cmd.OutOrStdout(), n.Name)
 	return err
 }

@@ -26,7 +26,7 @@ func networkRemoveCommand() *cobra.Command {
 				return err
 			}
 			return eachOf(args, func(name string) error {
-				err := c.Remove(cmd.Context(), name)
+				err := removeNetwork(cmd, c, name)
 				if err == nil {
 					fmt.Fprintln(cmd.OutOrStdout(), name)
 				}

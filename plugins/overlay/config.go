@@ -40,6 +40,7 @@ type Config struct {
 	IPMasq      bool            `json:"ipMasq"`
 	Internal    bool            `json:"internal"`
 	HairpinMode bool            `json:"hairpinMode"`
+	Encrypted   bool            `json:"encrypted"`
 	IPAM        json.RawMessage `json:"ipam"`
 
 	network string
@@ -107,6 +108,10 @@ func (c *Config) checkControlPlane() error {
 }
 
 func (c *Config) checkVXLAN() error {
+	// Fail closed: whoever asks for encryption must not get clear text.
+	if c.Encrypted {
+		return fmt.Errorf("encrypted: this build cannot encrypt; nothing is sent in clear text instead")
+	}
 	// The cluster gives a network of etcd its VNI.
 	if c.VNI == 0 && c.ControlPlane == Etcd {
 		return nil
@@ -213,4 +218,15 @@ func ContainerMAC(a netip.Addr) net.HardwareAddr {
 func hashMAC(first byte, of []byte) net.HardwareAddr {
 	sum := sha256.Sum256(of)
 	return append(net.HardwareAddr{first}, sum[:5]...)
+}
+
+// OfCluster tells whether a plugin's JSON object is of a network that the
+// agents keep in etcd.
+func OfCluster(raw []byte) bool {
+	c := new(Config)
+	if json.Unmarshal(raw, c) != nil {
+		return false
+	}
+	c.setDefaults()
+	return c.ControlPlane == Etcd
 }

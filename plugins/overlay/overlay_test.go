@@ -142,6 +142,7 @@ func TestConfigurationIsRefusedBeforeAnythingIsTouched(t *testing.T) {
 		`{"vni":1,"peers":["192.0.2.2"],"local":"2001:db8::1"}`:   "famil",
 		`{"vni":1,"peers":["192.0.2.2"],"underlay":"eth7"}`:       "underlay",
 		`{"vni":1,"peers":["192.0.2.2"],"mtu":1500}`:              "1450",
+		`{"vni":1,"peers":["192.0.2.2"],"encrypted":true}`:        "encrypted",
 		`{"vni":1,"peers":["192.0.2.2"],"mtu":100}`:               "mtu",
 		`{"vni":1,"peers":["192.0.2.2"],"bridge":"a/b"}`:          "bridge",
 		`{"vni":1,"peers":["192.0.2.2"],"controlPlane":"gossip"}`: "controlPlane",
