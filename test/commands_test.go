@@ -20,6 +20,7 @@ type scriptKey struct{}
 
 var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"host":      host,
+	"image":     demoImage,
 	"container": container,
 	"link":      link,
 	"switch":    newSwitch,
@@ -60,6 +61,12 @@ func (s *script) host(ts *testscript.TestScript, name string) *nettest.Host {
 		ts.Fatalf("no host %q", name)
 	}
 	return h
+}
+
+// image DIR writes an OCI image whose entrypoint is httpd (test/httpd).
+func demoImage(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg || len(args) != 1, "image DIR")
+	ts.Check(saveDemoImage(of(ts).t.TempDir(), ts.MkAbs(args[0])))
 }
 
 // container HOST NAME pins a namespace at /run/netns/NAME of the host; the

@@ -51,24 +51,29 @@ func tour(t *testing.T) []string {
 
 func writeDemoImage(t *testing.T, dir string) {
 	t.Helper()
-	path, err := image.BuildHTTPD(t.TempDir())
-	if err != nil {
+	if err := saveDemoImage(t.TempDir(), dir); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// saveDemoImage builds httpd in scratch, and writes an image of it to dir.
+func saveDemoImage(scratch, dir string) error {
+	path, err := image.BuildHTTPD(scratch)
+	if err != nil {
+		return err
 	}
 	binary, err := os.ReadFile(path)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	img, err := image.New(v1.Config{Entrypoint: []string{"/httpd"}}, image.File{Path: "httpd", Mode: 0o755, Content: binary})
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		t.Fatal(err)
+		return err
 	}
-	if err := image.WriteLayout(dir, "latest", img); err != nil {
-		t.Fatal(err)
-	}
+	return image.WriteLayout(dir, "latest", img)
 }
 
 // What README.md tells to type at a fresh machine must be there.
