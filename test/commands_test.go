@@ -40,7 +40,20 @@ func host(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, neg || len(args) == 0, "host NAME...")
 	s := of(ts)
 	for _, name := range args {
-		s.add(ts, name, nettest.NewHost(s.t, name))
+		h := nettest.NewHost(s.t, name)
+		s.add(ts, name, h)
+		// A script that fails in the middle leaves no container behind either.
+		s.t.Cleanup(func() { removeContainers(s.t, h) })
+	}
+}
+
+func removeContainers(t testing.TB, h *nettest.Host) {
+	bin, err := built()
+	if err != nil {
+		return // nothing has run
+	}
+	if out, err := h.Try("sh", "-c", `for id in $("$0" ps -aq); do "$0" rm -f "$id"; done`, bin+"/berth"); err != nil {
+		t.Errorf("remove containers of host %s: %v: %s", h.Name, err, out)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 func TestREADMETour(t *testing.T) {
 	t.Parallel()
 	h := nettest.NewHost(t, "h")
+	t.Cleanup(func() { removeContainers(t, h) })
 	bin, dir := binaries(t), t.TempDir()
 	writeDemoImage(t, filepath.Join(dir, "bin/image"))
 	for _, line := range tour(t) {

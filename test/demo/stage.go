@@ -121,12 +121,25 @@ func (s *stage) startContainers() {
 		}
 		s.r.Cleanup(func() { s.remove(a) })
 		s.run(a.host, append(args, s.image, "serve", ":80", a.name)...)
+		s.awaitServing(a)
 		a.addresses = s.addressesOf(a)
 		s.targets = append(s.targets, target{a.name, s.urlOf(a)})
 	}
 	if hasPublished {
 		s.targets = append(s.targets, target{"published", published})
 	}
+}
+
+// awaitServing waits for the line that httpd prints when it listens: a
+// container has started before that.
+func (s *stage) awaitServing(a *actor) {
+	nettest.Eventually(s.r, a.name, func() error {
+		out, err := s.hosts[a.host].Try(s.berth, "logs", a.name)
+		if err == nil && !strings.Contains(out, "serving") {
+			err = errors.New("not serving: " + out)
+		}
+		return err
+	})
 }
 
 func (s *stage) remove(a *actor) {
