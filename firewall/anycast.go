@@ -139,7 +139,10 @@ func anycastSets(t *nftables.Table) anycast {
 func newAnycastTable(c *nftables.Conn) anycast {
 	t := c.AddTable(&nftables.Table{Name: anycastTable, Family: nftables.TableFamilyBridge})
 	sets := anycastSets(t)
-	for _, s := range []*nftables.Set{sets.mac, sets.ip4, sets.ip6} {
+	for i, s := range []*nftables.Set{sets.mac, sets.ip4, sets.ip6} {
+		// Numbers that the library chooses come from a variable that it shares
+		// between goroutines without a lock; they matter in this batch alone.
+		s.ID = uint32(i + 1)
 		c.AddSet(s, nil) // cannot fail without elements
 	}
 	chain := func(name string, hook *nftables.ChainHook) *nftables.Chain {
