@@ -89,17 +89,18 @@ func (c *Catalogue) leaveNone(ctx context.Context, container string) error {
 // removed, which the error still tells. ErrNotAttached: there is nothing.
 func (c *Catalogue) Disconnect(ctx context.Context, network, ref string, force bool) error {
 	name := network
-	switch n, err := c.Get(network); {
-	case err == nil:
+	n, unknown := c.Get(network)
+	if unknown == nil {
 		name = n.Name
-	case !force: // a ghost may be all that is left of a network
-		return err
 	}
-	target, err := c.Resolve(ctx, ref)
+	records, err := c.Endpoints(name)
 	if err != nil {
 		return err
 	}
-	records, err := c.Endpoints(name)
+	if unknown != nil && len(records) == 0 { // what is attached may outlive the network's file
+		return unknown
+	}
+	target, err := c.Resolve(ctx, ref)
 	if err != nil {
 		return err
 	}

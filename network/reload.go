@@ -17,6 +17,11 @@ type policied interface {
 	Policies(records []*endpoint.Record) (map[string][]firewall.Attachment, error)
 }
 
+// reloader is a driver that has more in the packet filter than policies.
+type reloader interface {
+	Reload(records []*endpoint.Record) error
+}
+
 // Reload makes the packet filter anew from the records, after something else
 // has flushed it. Connections that are open stay. Each backend changes in one
 // transaction; a record that does not decode is left out and told.
@@ -29,11 +34,15 @@ func (c *Catalogue) Reload(context.Context) error {
 	all := map[string][]firewall.Attachment{"": nil}
 	var errs []error
 	for _, name := range ours {
-		driver, ok := table.Lookup(name, c.store).(policied)
+		driver := table.Lookup(name, c.store)
+		if d, ok := driver.(reloader); ok {
+			errs = append(errs, d.Reload(records))
+		}
+		d, ok := driver.(policied)
 		if !ok {
 			continue
 		}
-		policies, err := driver.Policies(records)
+		policies, err := d.Policies(records)
 		errs = append(errs, err)
 		for backend, list := range policies {
 			all[backend] = append(all[backend], list...)
