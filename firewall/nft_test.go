@@ -3,6 +3,7 @@ package firewall_test
 import (
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/berth-net/berth/firewall"
@@ -47,13 +48,14 @@ func TestAddDelCheck(t *testing.T) {
 	}
 	fw := firewall.NFTables{}
 	do(func() error { return fw.Add(n, e) })
-	t.Log(h.Run("nft", "list", "ruleset"))
 	do(func() error { return fw.Add(n, e) })
 	do(func() error { return fw.Check(n, e) })
 	do(func() error { return fw.Del(n, e) })
 	do(func() error { return fw.Del(n, e) })
 	do(func() error { return fw.Forget(n) })
-	t.Log(h.Run("nft", "list", "ruleset"))
+	if rules := h.Run("nft", "list", "ruleset"); strings.Contains(rules, "elements") {
+		t.Errorf("elements are left:\n%s", rules)
+	}
 	do(func() error { return fw.Rebuild([]firewall.Attachment{{Network: *n, Endpoint: *e}}) })
 	do(func() error { return fw.Check(n, e) })
 }

@@ -110,6 +110,12 @@ func replaceOthers(c *netdev.Conn, conf *Config, dev *netdev.Device, gw netip.Pr
 		}
 		b.DeleteAddr(dev.Index, a.Prefix)
 	}
+	if b.Len() == 0 {
+		return nil
+	}
+	// The kernel removes an address's secondaries with it, of which the new
+	// one was the last.
+	b.EnsureAddr(dev.Index, gw)
 	return c.Do(b)
 }
 

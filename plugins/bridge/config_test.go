@@ -1,0 +1,39 @@
+package bridge
+
+import (
+	"encoding/json"
+	"errors"
+	"testing"
+
+	"github.com/berth-net/berth/plugins"
+)
+
+func TestBadConfigurationsAreRefused(t *testing.T) {
+	t.Parallel()
+	for _, bad := range []string{
+		`{"bridge":"a/b"}`, `{"bridge":"sixteen-letters-"}`, `{"mtu":-1}`, `{"mtu":70000}`, `{"hairpinMode":true,"promiscMode":true}`,
+		`{"vlan":4095}`, `{"vlan":-1}`, `{"vlanTrunk":[{}]}`, `{"vlanTrunk":[{"id":5,"minID":1,"maxID":2}]}`, `{"vlanTrunk":[{"minID":9,"maxID":2}]}`,
+		`{"ipMasqBackend":"ipfw"}`, `{"firewallBackend":"pf"}`, `{"disableContainerInterface":true,"ipam":{"type":"berth-ipam"}}`,
+	} {
+		_, err := parse([]byte(bad))
+		var coded *plugins.Error
+		if !errors.As(err, &coded) || coded.Code != plugins.CodeInvalidConfig {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}
+
+func FuzzConfig(f *testing.F) {
+	f.Add([]byte(`{"bridge":"br0","vlanTrunk":[{"id":5}],"bindAddress":["127.0.0.1"],"ipam":{"type":"x"}}`))
+	f.Add([]byte(`{"isolate":null,"icc":false,"dns":{"nameservers":["::1"]}}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		c, err := parse(raw)
+		if err != nil {
+			return
+		}
+		if c.Bridge == "" || len(c.Bridge) > 15 || c.VLAN > maxVLAN || !json.Valid(raw) {
+			t.Errorf("accepted %q as %+v", raw, c)
+		}
+		c.ports([]plugins.PortMapping{{HostPort: 1}})
+	})
+}
