@@ -46,8 +46,9 @@ type supervisor struct {
 // end the container.
 func Supervise(ctx context.Context, c *Container, conn io.ReadWriteCloser, net Networker) error {
 	s := &supervisor{c: c, net: net, conn: conn, client: &frameWriter{w: conn}}
-	// What a terminal or a logout sends to a session is not for us.
-	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGPIPE, unix.SIGTTIN, unix.SIGTTOU)
+	// Not signal.Ignore: what is ignored stays ignored across exec, in the
+	// container's processes, too.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT)
 	s.st = State{Status: Created, BootID: c.store.boot, Supervisor: os.Getpid()}
 	code, err := s.live(ctx)
 	err = errors.Join(err, s.unwind())
