@@ -82,6 +82,7 @@ func parse(raw []byte, isList bool, dir string) (*libcni.NetworkConfigList, erro
 		if err := checkNetworkName(conf.Network.Name); err != nil {
 			return nil, err
 		}
+		//lint:ignore SA1019 a file of one plugin is what other CNI runtimes still read
 		return libcni.ConfListFromConf(conf)
 	}
 	list, err := libcni.NetworkConfFromBytes(raw)

@@ -91,7 +91,7 @@ func mounts() ([]string, error) {
 // cgroups lists those of berth's containers, in whichever hierarchy.
 func cgroups() []string {
 	var facts []string
-	for _, pattern := range []string{"/sys/fs/cgroup/*berth*", "/sys/fs/cgroup/*/*berth*", "/sys/fs/cgroup/*/*berth*/*"} {
+	for _, pattern := range []string{"/sys/fs/cgroup/berth/*/", "/sys/fs/cgroup/*/berth/*/"} {
 		found, _ := filepath.Glob(pattern) // the pattern is well formed
 		for _, path := range found {
 			facts = append(facts, "cgroup "+path)
