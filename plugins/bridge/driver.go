@@ -6,7 +6,6 @@ package bridge
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -184,14 +183,4 @@ func (d *Driver) Policies(records []*endpoint.Record) (map[string][]firewall.Att
 		all[conf.backend()] = append(all[conf.backend()], firewall.Attachment{Network: *n, Endpoint: *e})
 	}
 	return all, errors.Join(errs...)
-}
-
-func drivenOf(r *endpoint.Record) (d driven, err error) {
-	if len(r.Driven) == 0 {
-		return d, nil
-	}
-	if err = json.Unmarshal(r.Driven, &d); err != nil {
-		err = fmt.Errorf("decode record of %s: %w", r.Key, err)
-	}
-	return d, err
 }
