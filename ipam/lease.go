@@ -3,6 +3,7 @@ package ipam
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -28,9 +29,21 @@ type owner struct {
 func Lease(tx *state.Tx, c *Config, req Request) ([]Address, error) {
 	addresses, err := lease(tx, c, req)
 	if err != nil {
-		return nil, fmt.Errorf("lease address for %s: %w", req.Key, err)
+		return nil, withCode(fmt.Errorf("lease address for %s: %w", req.Key, err))
 	}
 	return addresses, nil
+}
+
+// withCode tells a CNI caller whether to ask again: what is held may be given
+// back, what the ranges do not have never comes.
+func withCode(err error) error {
+	switch {
+	case errors.Is(err, ErrInUse):
+		return &plugins.Error{Code: plugins.CodeTryAgain, Err: err}
+	case errors.Is(err, ErrOutOfRange):
+		return &plugins.Error{Code: plugins.CodeInvalidConfig, Err: err}
+	}
+	return err
 }
 
 func lease(tx *state.Tx, c *Config, req Request) ([]Address, error) {
