@@ -28,9 +28,12 @@ const upstreamVersion = "v1.9.1"
 
 func main() {
 	var err error
-	if len(os.Args) == 3 && os.Args[1] == "host" {
+	switch {
+	case len(os.Args) == 3 && os.Args[1] == "host":
 		err = serveHost(os.Args[2])
-	} else {
+	case len(os.Args) == 4 && os.Args[1] == "ipam":
+		err = measureIPAM(os.Args[2], os.Args[3])
+	default:
 		err = run()
 	}
 	if err != nil {
@@ -48,7 +51,11 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	text := r.markdown()
+	addresses, err := ipamInChild(dirs)
+	if err != nil {
+		return err
+	}
+	text := r.markdown() + addresses
 	fmt.Print(text)
 	return os.WriteFile("docs/BENCHMARKS.md", []byte(text), 0o644)
 }
