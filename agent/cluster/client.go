@@ -51,6 +51,7 @@ type Client struct {
 	lease    clientv3.LeaseID
 	want     map[string]string // leased keys that this host publishes
 	have     map[string]string // those that etcd has on the current lease
+	complete bool              // want has all endpoints of this host
 	wake     chan struct{}
 	lastSeen time.Time
 	lastErr  error

@@ -43,6 +43,7 @@ func (c *Client) SetEndpoints(all []*Endpoint) error {
 		put[endpointKey(e)] = e
 	}
 	c.mu.Lock()
+	c.complete = true
 	var gone []string
 	for k := range c.want {
 		if _, ok := put[k]; !ok && strings.HasPrefix(k, key(kindEndpoint)+"/") {
@@ -171,7 +172,9 @@ func (c *Client) flush(ctx context.Context) error {
 		}
 	}
 	for k := range c.have {
-		if _, ok := want[k]; !ok {
+		// An agent that has just begun has not read its records yet: what an
+		// earlier life published is not gone for that.
+		if _, ok := want[k]; !ok && c.complete {
 			ops = append(ops, clientv3.OpDelete(k))
 		}
 	}
@@ -185,6 +188,13 @@ func (c *Client) flush(ctx context.Context) error {
 		}
 	}
 	c.mu.Lock()
+	if !c.complete {
+		for k, v := range c.have {
+			if _, ok := want[k]; !ok {
+				want[k] = v
+			}
+		}
+	}
 	c.have = want
 	c.mu.Unlock()
 	return nil
