@@ -45,12 +45,12 @@ func PingFromHere(dst string) error {
 	return nil
 }
 
-// Ping is TryPing, but no reply fails the test.
+// Ping is TryPing, repeated until there is a reply; none within Patience fails
+// the test. A link that has just come up may lose the first neighbour
+// solicitation, and the kernel sends the next one only after a second.
 func (h *Host) Ping(dst string) {
 	h.t.Helper()
-	if err := h.TryPing(dst); err != nil {
-		h.t.Fatal(err)
-	}
+	Eventually(h.t, "ping", func() error { return h.TryPing(dst) })
 }
 
 // echo is a family's words for the same exchange (RFC 792, RFC 4443).
