@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/berth-net/berth/endpoint"
+	"github.com/berth-net/berth/ipam"
 	"github.com/berth-net/berth/state"
 )
 
@@ -105,7 +106,11 @@ func (h *Host) records() (found []string, err error) {
 			for _, r := range all {
 				found = append(found, "endpoint "+r.Key.String())
 			}
-			return err
+			leases, lerr := ipam.Holdings(tx, "")
+			for _, l := range leases {
+				found = append(found, fmt.Sprintf("lease %s of %s", l.Addresses, l.Key))
+			}
+			return errors.Join(err, lerr)
 		})
 	})
 	return found, err

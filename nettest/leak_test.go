@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/berth-net/berth/endpoint"
+	"github.com/berth-net/berth/ipam"
 	"github.com/berth-net/berth/netns"
 	"github.com/berth-net/berth/state"
 )
@@ -33,6 +34,13 @@ func TestInventoryShowsEveryKindOfLeak(t *testing.T) {
 			if err := os.WriteFile(store.Dir()+"/leaked", nil, 0o600); err != nil {
 				return err
 			}
+			c, err := ipam.Parse([]byte(`{"type": "berth-ipam", "ranges": [[{"subnet": "10.9.0.0/24"}]]}`))
+			if err != nil {
+				return err
+			}
+			if _, err := ipam.Lease(tx, c, ipam.Request{Key: endpoint.Key{Network: "n", ContainerID: "c2", IfName: "eth0"}}); err != nil {
+				return err
+			}
 			return endpoint.Put(tx, &endpoint.Record{Key: endpoint.Key{Network: "n", ContainerID: "c", IfName: "eth0"}})
 		})
 	})
@@ -40,7 +48,7 @@ func TestInventoryShowsEveryKindOfLeak(t *testing.T) {
 		t.Fatal(err)
 	}
 	diff := difference(before, h.mustInventory())
-	for _, want := range []string{"+ link leak0", "+ rule table inet leaked {", "+ mount /run/netns/leaked", "+ endpoint n/c/eth0", "/leaked"} {
+	for _, want := range []string{"+ link leak0", "+ rule table inet leaked {", "+ mount /run/netns/leaked", "+ endpoint n/c/eth0", "of n/c2/eth0", "/leaked"} {
 		if !slices.ContainsFunc(diff, func(line string) bool { return strings.HasSuffix(line, want) }) {
 			t.Errorf("no %q in the difference: %q", want, diff)
 		}
