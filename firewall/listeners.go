@@ -2,7 +2,6 @@ package firewall
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
@@ -31,7 +30,7 @@ func checkListener(m *plugins.PortMapping, port uint16) error {
 		err := tryBind(m.Protocol, addr, port)
 		switch {
 		case errors.Is(err, unix.EADDRINUSE):
-			return fmt.Errorf("publish port %s: %w by %s", hostPort(m, port), ErrPortTaken, listener(m.Protocol, port))
+			return plugins.Errorf(plugins.CodeTryAgain, "publish port %s: %w by %s", hostPort(m, port), ErrPortTaken, listener(m.Protocol, port))
 		case errors.Is(err, unix.EADDRNOTAVAIL) && m.HostIP.IsValid() && !m.HostIP.IsUnspecified():
 			return plugins.Errorf(plugins.CodeInvalidConfig, "portMappings: hostIP %s is no address of this host", m.HostIP)
 		}

@@ -69,7 +69,7 @@ func claimPort(b bucket, key endpoint.Key, m *plugins.PortMapping, port uint16) 
 	}
 	for _, c := range claims {
 		if overlap(c.HostIP, m.HostIP) {
-			return fmt.Errorf("publish port %s: %w by container %s on network %s",
+			return plugins.Errorf(plugins.CodeTryAgain, "publish port %s: %w by container %s on network %s",
 				hostPort(m, port), ErrPortTaken, c.Owner.ContainerID, c.Owner.Network)
 		}
 	}

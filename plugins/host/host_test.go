@@ -140,8 +140,12 @@ func TestTwoContainersOnOnePortAreTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := add(t, h, request("c2", port(8080, 8080)))
-	if !errors.Is(err, firewall.ErrPortTaken) || !strings.Contains(err.Error(), "8080") || !strings.Contains(err.Error(), "c1") {
+	var coded *plugins.Error
+	if !errors.Is(err, firewall.ErrPortTaken) || !strings.Contains(err.Error(), "8080 ") || !strings.Contains(err.Error(), "container c1") {
 		t.Errorf("the second is told %v", err)
+	}
+	if !errors.As(err, &coded) || coded.Code != plugins.CodeTryAgain {
+		t.Errorf("with code %+v", coded)
 	}
 	if _, err := add(t, h, request("c3", port(8081, 8081))); err != nil {
 		t.Errorf("another port: %v", err)
