@@ -97,11 +97,13 @@ var (
 )
 
 // Open is the backend of that name: "nftables", "iptables", or "" for
-// nftables where the kernel has it and iptables elsewhere.
+// nftables.
 func Open(name string) (Firewall, error) {
 	switch name {
 	case "", "nftables":
 		return NFTables{}, nil
+	case "iptables":
+		return IPTables{}, nil
 	}
 	return nil, fmt.Errorf("open firewall %q: %w; there are nftables and iptables", name, ErrBackend)
 }

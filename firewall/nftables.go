@@ -3,6 +3,7 @@ package firewall
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -28,7 +29,7 @@ func (f NFTables) Add(n *Network, e *Endpoint) error {
 	if err != nil {
 		return fmt.Errorf("add to firewall of %s: %w", n.Bridge, busy(err))
 	}
-	return nil
+	return letPass(n.Bridge)
 }
 
 func addElements(elements []element) error {
@@ -92,7 +93,7 @@ func (f NFTables) Forget(n *Network) error {
 	if err := removeElements(elements); err != nil {
 		return fmt.Errorf("remove network %s from firewall: %w", n.Bridge, err)
 	}
-	return nil
+	return forgetPass(n.Bridge)
 }
 
 // removeElements removes those that are there. Linux 6.3 has a message that
@@ -239,5 +240,18 @@ func (f NFTables) Rebuild(all []Attachment) error {
 	if err := b.commit(); err != nil {
 		return fmt.Errorf("rebuild firewall: %w", busy(err))
 	}
-	return nil
+	var errs []error
+	for _, bridge := range bridgesOf(all) {
+		errs = append(errs, letPass(bridge))
+	}
+	return errors.Join(errs...)
+}
+
+func bridgesOf(all []Attachment) (names []string) {
+	for i := range all {
+		if name := all[i].Network.Bridge; !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }

@@ -116,4 +116,4 @@ func (c combination) traffic(w *world, is4 bool, a, b, other *nettest.Host, ra, 
 }
 
 // iptablesReady says that the second backend is there to be tested.
-const iptablesReady = false
+const iptablesReady = true

@@ -1,0 +1,346 @@
+package firewall
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/coreos/go-iptables/iptables"
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-net/berth/plugins"
+)
+
+// IPTables is the backend for hosts whose firewall is iptables, of either
+// kind. Its rules say what the nftables rules say, but each container is a
+// few rules, not elements. All rules of one Add go in by one iptables-restore
+// per family, which is one transaction.
+type IPTables struct{}
+
+// ErrUnsupported says that a backend cannot do what a network asks for.
+var ErrUnsupported = errors.New("not supported by the iptables backend")
+
+// iptRule is a rule of one of our chains. Its comment is its identity: what
+// iptables-save prints differs from what iptables-restore was given.
+type iptRule struct{ table, chain, id, spec string }
+
+func (r *iptRule) line() string {
+	return fmt.Sprintf("-A %s -m comment --comment %q %s", r.chain, r.mark(), r.spec)
+}
+
+func (r *iptRule) mark() string { return "berth:" + r.id }
+
+// iptChains are our chains with their fixed rules. Those of networks and
+// containers go to the chains without.
+var iptChains = []struct {
+	table, name string
+	fixed       []string
+}{
+	{"raw", "BERTH-GUARD", nil},
+	{"nat", "BERTH-ADDRPORTS", nil},
+	{"nat", "BERTH-PORTS", nil},
+	{"nat", "BERTH-PUBLISH", []string{"-j BERTH-ADDRPORTS", "-j BERTH-PORTS"}},
+	{"nat", "BERTH-BACK", nil},
+	{"nat", "BERTH-BRIDGES", nil},
+	{"nat", "BERTH-MASQ", nil},
+	{"nat", "BERTH-POST", []string{"-m conntrack --ctstate DNAT -j BERTH-BACK", "-j BERTH-BRIDGES", "-j BERTH-MASQ"}},
+	{"filter", "BERTH-INSIDE", nil},
+	{"filter", "BERTH-INTERNAL", nil},
+	{"filter", "BERTH-APART", nil},
+	{"filter", "BERTH-ANY-OUT", nil},
+	{"filter", "BERTH-ANY-IN", nil},
+	{"filter", "BERTH-ISOLATED", nil},
+	{"filter", "BERTH-OWN", nil},
+	{"filter", "BERTH-HIDDEN", nil},
+	{"filter", "BERTH-FORWARD", []string{
+		"-m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT", "-j BERTH-INSIDE", "-j BERTH-INTERNAL",
+		"-m conntrack --ctstate DNAT -j ACCEPT", "-j BERTH-APART", "-j BERTH-ISOLATED", "-j BERTH-OWN", "-j BERTH-HIDDEN",
+	}},
+}
+
+// iptHooks are the jumps from the kernel's chains, behind what is there.
+var iptHooks = []struct {
+	table, chain string
+	spec         []string
+}{
+	{"raw", "PREROUTING", []string{"-j", "BERTH-GUARD"}},
+	{"nat", "PREROUTING", []string{"-m", "addrtype", "--dst-type", "LOCAL", "-j", "BERTH-PUBLISH"}},
+	{"nat", "OUTPUT", []string{"-m", "addrtype", "--dst-type", "LOCAL", "-j", "BERTH-PUBLISH"}},
+	{"nat", "POSTROUTING", []string{"-j", "BERTH-POST"}},
+	{"filter", "FORWARD", []string{"-j", "BERTH-FORWARD"}},
+}
+
+// networkRules are a network's, in one family.
+func networkRules(n *Network, is4 bool) (rules []iptRule) {
+	br := n.Bridge
+	add := func(yes bool, table, chain, id, spec string) {
+		if yes {
+			rules = append(rules, iptRule{table, chain, br + ":" + id, spec})
+		}
+	}
+	loopback := "::1"
+	if is4 {
+		loopback = "127.0.0.0/8"
+	}
+	add(is4, "raw", "BERTH-GUARD", "guard", "-i "+br+" -d 127.0.0.0/8 -j DROP")
+	add(true, "nat", "BERTH-BRIDGES", "loopback", "-o "+br+" -s "+loopback+" -j MASQUERADE")
+	add(true, "nat", "BERTH-BRIDGES", "keep", "-o "+br+" -j ACCEPT")
+	add(!n.NoICC, "filter", "BERTH-INSIDE", "inside", "-i "+br+" -o "+br+" -j ACCEPT")
+	add(n.Internal, "filter", "BERTH-INTERNAL", "no-way-out", "-i "+br+" -j DROP")
+	add(n.Internal, "filter", "BERTH-INTERNAL", "no-way-in", "-o "+br+" -j DROP")
+	add(n.NoICC, "filter", "BERTH-APART", "apart", "-i "+br+" -o "+br+" -j DROP")
+	add(true, "filter", "BERTH-ANY-OUT", "out", "-o "+br+" -j DROP")
+	add(true, "filter", "BERTH-ANY-IN", "in", "-i "+br+" -j DROP")
+	add(n.Isolated, "filter", "BERTH-ISOLATED", "from", "-i "+br+" -j BERTH-ANY-OUT")
+	add(n.Isolated, "filter", "BERTH-ISOLATED", "to", "-o "+br+" -j BERTH-ANY-IN")
+	add(true, "filter", "BERTH-OWN", "own", "-i "+br+" -j ACCEPT")
+	add(n.Hidden, "filter", "BERTH-HIDDEN", "hidden", "-o "+br+" -j DROP")
+	add(!n.Hidden, "filter", "BERTH-HIDDEN", "routed", "-o "+br+" -j ACCEPT")
+	return rules
+}
+
+func endpointRules(n *Network, e *Endpoint, is4 bool) (rules []iptRule) {
+	for _, a := range e.Addresses {
+		if a.Is4() != is4 {
+			continue
+		}
+		id := n.Bridge + ":" + a.String()
+		rules = append(rules, iptRule{"nat", "BERTH-BACK", id + ":back", "-s " + a.String() + " -o " + n.Bridge + " -j MASQUERADE"})
+		if e.Masquerade {
+			rules = append(rules, iptRule{"nat", "BERTH-MASQ", id + ":masquerade", "-s " + a.String() + " -j MASQUERADE"})
+		}
+	}
+	to, ok := e.first(is4)
+	for i := range e.Ports {
+		m := &e.Ports[i]
+		if ok && (!m.HostIP.IsValid() || m.HostIP.Is4() == is4) {
+			rules = append(rules, portRule(n, m, to))
+		}
+	}
+	return rules
+}
+
+// portRule keeps the offset of a shifted range (NF_NAT_RANGE_PROTO_OFFSET).
+func portRule(n *Network, m *plugins.PortMapping, to netip.Addr) iptRule {
+	chain, dst, c := "BERTH-PORTS", "", count(m)-1
+	if m.HostIP.IsValid() && !m.HostIP.IsUnspecified() {
+		chain, dst = "BERTH-ADDRPORTS", " -d "+m.HostIP.String()
+	}
+	target := netip.AddrPortFrom(to, m.ContainerPort).String()
+	match := fmt.Sprint(m.HostPort)
+	if c > 0 {
+		match = fmt.Sprintf("%d:%d", m.HostPort, m.HostPort+c)
+		target += fmt.Sprintf("-%d/%d", m.ContainerPort+c, m.HostPort)
+	}
+	spec := fmt.Sprintf("-p %s%s --dport %s", m.Protocol, dst, match)
+	return iptRule{"nat", chain, fmt.Sprintf("%s:%s:port:%s", n.Bridge, to, hostPort(m, m.HostPort)), spec + " -j DNAT --to-destination " + target}
+}
+
+// Add implements Firewall.
+func (f IPTables) Add(n *Network, e *Endpoint) error {
+	if err := f.can(e); err != nil {
+		return err
+	}
+	return f.change("add to", n, func(rules []iptRule, is4 bool) []iptRule {
+		return merge(rules, append(networkRules(n, is4), endpointRules(n, e, is4)...))
+	})
+}
+
+func (IPTables) can(e *Endpoint) error {
+	switch {
+	case e.Strict:
+		return fmt.Errorf("strictPublish: %w; use nftables", ErrUnsupported)
+	case e.Port != "":
+		return fmt.Errorf("macspoofchk: %w; use nftables", ErrUnsupported)
+	}
+	return nil
+}
+
+// Del implements Firewall.
+func (f IPTables) Del(n *Network, e *Endpoint) error {
+	return f.change("remove from", n, func(rules []iptRule, is4 bool) []iptRule {
+		return without(rules, endpointRules(n, e, is4))
+	})
+}
+
+// Forget implements Firewall.
+func (f IPTables) Forget(n *Network) error {
+	return f.change("remove", n, func(rules []iptRule, is4 bool) []iptRule {
+		return slices.DeleteFunc(rules, func(r iptRule) bool { return strings.HasPrefix(r.id, n.Bridge+":") })
+	})
+}
+
+// Check implements Firewall.
+func (f IPTables) Check(n *Network, e *Endpoint) error {
+	for _, is4 := range []bool{true, false} {
+		have, err := savedRules(is4)
+		if err != nil {
+			return err
+		}
+		for _, r := range append(networkRules(n, is4), endpointRules(n, e, is4)...) {
+			if !slices.ContainsFunc(have, r.same) {
+				return fmt.Errorf("iptables rule %s of chain %s: %w", r.id, r.chain, ErrMissing)
+			}
+		}
+	}
+	return nil
+}
+
+// Rebuild implements Firewall.
+func (f IPTables) Rebuild(all []Attachment) error {
+	return f.change("rebuild", &Network{Bridge: "every network"}, func(_ []iptRule, is4 bool) (rules []iptRule) {
+		for i := range all {
+			n, e := &all[i].Network, &all[i].Endpoint
+			rules = merge(rules, append(networkRules(n, is4), endpointRules(n, e, is4)...))
+		}
+		return rules
+	})
+}
+
+func (r *iptRule) same(o iptRule) bool { return r.chain == o.chain && r.id == o.id }
+
+func merge(rules, more []iptRule) []iptRule {
+	return append(without(rules, more), more...)
+}
+
+func without(rules, gone []iptRule) []iptRule {
+	return slices.DeleteFunc(rules, func(r iptRule) bool { return slices.ContainsFunc(gone, r.same) })
+}
+
+// change reads our rules, lets edit change them, and writes them back, in
+// both families, one process at a time.
+func (IPTables) change(what string, n *Network, edit func(rules []iptRule, is4 bool) []iptRule) error {
+	unlock, err := lockIPTables()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	for _, is4 := range []bool{true, false} {
+		rules, err := savedRules(is4)
+		if err == nil {
+			err = restore(edit(rules, is4), is4)
+		}
+		if err == nil {
+			err = hook(is4)
+		}
+		if err != nil {
+			return fmt.Errorf("%s iptables rules of %s: %w", what, n.Bridge, err)
+		}
+	}
+	return nil
+}
+
+func lockIPTables() (unlock func(), err error) {
+	const path = "/run/berth/iptables.lock"
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, &os.PathError{Op: "lock", Path: path, Err: err}
+	}
+	for {
+		if err = unix.Flock(fd, unix.LOCK_EX); err != unix.EINTR {
+			break
+		}
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, &os.PathError{Op: "lock", Path: path, Err: err}
+	}
+	return func() { unix.Close(fd) }, nil
+}
+
+func command(is4 bool, suffix string) string {
+	if is4 {
+		return "iptables" + suffix
+	}
+	return "ip6tables" + suffix
+}
+
+// savedRules are the rules of ours that the kernel has, but the fixed ones.
+func savedRules(is4 bool) (rules []iptRule, err error) {
+	name := command(is4, "-save")
+	out, err := exec.Command(name).Output()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	table := ""
+	for line := range strings.Lines(string(out)) {
+		line = strings.TrimSpace(line)
+		if t, ok := strings.CutPrefix(line, "*"); ok {
+			table = t
+		}
+		head, rest, ok := strings.Cut(line, " -m comment --comment ")
+		chain, ours := strings.CutPrefix(head, "-A BERTH-")
+		if !ok || !ours {
+			continue
+		}
+		// The chain may be followed by matches that iptables puts first.
+		chain, before, _ := strings.Cut(chain, " ")
+		mark, after, _ := strings.Cut(rest, " ")
+		id, ok := strings.CutPrefix(strings.Trim(mark, `"`), "berth:")
+		if ok {
+			rules = append(rules, iptRule{table, "BERTH-" + chain, id, strings.TrimSpace(before + " " + after)})
+		}
+	}
+	return rules, nil
+}
+
+// restore replaces the contents of all our chains in one transaction.
+func restore(rules []iptRule, is4 bool) error {
+	var in bytes.Buffer
+	for _, table := range []string{"raw", "nat", "filter"} {
+		fmt.Fprintf(&in, "*%s\n", table)
+		for _, c := range iptChains {
+			if c.table == table {
+				fmt.Fprintf(&in, ":%s - [0:0]\n", c.name)
+			}
+		}
+		for _, c := range iptChains {
+			for _, fixed := range c.fixed {
+				if c.table == table {
+					fmt.Fprintf(&in, "-A %s %s\n", c.name, fixed)
+				}
+			}
+		}
+		for i := range rules {
+			if rules[i].table == table {
+				fmt.Fprintln(&in, rules[i].line())
+			}
+		}
+		fmt.Fprintln(&in, "COMMIT")
+	}
+	name := command(is4, "-restore")
+	cmd := exec.Command(name, "--noflush", "--wait")
+	text := in.String()
+	cmd.Stdin = &in
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s\n%s", name, err, bytes.TrimSpace(out), text)
+	}
+	return nil
+}
+
+// hook puts the jumps behind what is there, where they are missing.
+func hook(is4 bool) error {
+	proto := iptables.ProtocolIPv6
+	if is4 {
+		proto = iptables.ProtocolIPv4
+	}
+	ipt, err := iptables.New(iptables.IPFamily(proto), iptables.Timeout(10))
+	if err != nil {
+		return fmt.Errorf("find iptables: %w", err)
+	}
+	for _, h := range iptHooks {
+		if err := ipt.AppendUnique(h.table, h.chain, h.spec...); err != nil {
+			return fmt.Errorf("hook %s of table %s: %w", h.chain, h.table, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,40 @@
+package bridge_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/berth-net/berth/plugins"
+)
+
+// A FORWARD policy of drop, as Docker, ufw and firewalld leave it, is answered
+// in the chain that the tool offers; the policy stays.
+func TestBesideAForwardPolicyOfDrop(t *testing.T) {
+	t.Parallel()
+	for _, place := range []string{"DOCKER-USER", "ufw-user-forward", "FORWARD"} {
+		t.Run(place, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.host.Run("iptables", "-P", "FORWARD", "DROP")
+			if place != "FORWARD" {
+				w.host.Run("iptables", "-N", place)
+				w.host.Run("iptables", "-A", "FORWARD", "-j", place)
+			}
+			c := w.host.NewContainer("c1")
+			req := request(c, "front", config(1, `"ipMasq":true,`), plugins.PortMapping{HostPort: 8080, ContainerPort: 80, Protocol: "tcp"})
+			w.add(req)
+			serve(t, c.Host, 80)
+			serve(t, w.lan, 80)
+			w.reaches(w.lan, "192.0.2.1:8080", "192.0.2.2")
+			w.reaches(c.Host, "192.0.2.2:80", "192.0.2.1")
+			w.del(req)
+			w.add(req)
+			if out := w.host.Run("iptables", "-S", place); strings.Count(out, "berth:pass:br1") != 2 {
+				t.Errorf("not one accept each way in %s:\n%s", place, out)
+			}
+			if out := w.host.Run("iptables", "-S", "FORWARD"); !strings.Contains(out, "-P FORWARD DROP") {
+				t.Errorf("the policy was changed:\n%s", out)
+			}
+		})
+	}
+}
