@@ -141,7 +141,7 @@ func TestTwoContainersOnOnePortAreTold(t *testing.T) {
 	}
 	_, err := add(t, h, request("c2", port(8080, 8080)))
 	var coded *plugins.Error
-	if !errors.Is(err, firewall.ErrPortTaken) || !strings.Contains(err.Error(), "8080 ") || !strings.Contains(err.Error(), "container c1") {
+	if !errors.Is(err, firewall.ErrPortTaken) || !strings.Contains(err.Error(), "8080/tcp") || !strings.Contains(err.Error(), "container c1") {
 		t.Errorf("the second is told %v", err)
 	}
 	if !errors.As(err, &coded) || coded.Code != plugins.CodeTryAgain {
