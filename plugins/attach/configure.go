@@ -33,6 +33,9 @@ func (a *Attachment) Configure(h *netdev.Handle, link netdev.Link) error {
 	if err := a.Prepare(h, link); err != nil { // again: a delegate has brought the addresses since
 		return err
 	}
+	if err := a.probe(h, link); err != nil {
+		return err
+	}
 	for _, addr := range a.Addresses {
 		if err := h.AddAddr(link, addr.Prefix); err != nil {
 			return err
@@ -47,6 +50,23 @@ func (a *Attachment) Configure(h *netdev.Handle, link netdev.Link) error {
 		}
 	}
 	return nil
+}
+
+// probe makes sure that nobody on the segment has the addresses, where the
+// configuration asks for that. The caller's next try gets other addresses:
+// those that are given back are the last to be given again.
+func (a *Attachment) probe(h *netdev.Handle, link netdev.Link) error {
+	if a.IPAM == nil || !a.IPAM.Probe {
+		return nil
+	}
+	if err := h.SetUp(link); err != nil {
+		return err
+	}
+	err := h.Probe(link, a.Record.Addresses)
+	if errors.Is(err, netdev.ErrAddressTaken) {
+		return plugins.Errorf(plugins.CodeTryAgain, "%w; exclude it in ipam.exclude if it stays", err)
+	}
+	return err
 }
 
 // Announce tells the segment the container's addresses, and has the kernel go

@@ -1,0 +1,44 @@
+package attach_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/berth-net/berth/netdev"
+	"github.com/berth-net/berth/nettest"
+	"github.com/berth-net/berth/plugins"
+)
+
+func TestAnAddressThatAnswersIsNotUsed(t *testing.T) {
+	t.Parallel()
+	const probing = `{"type":"berth-ipam","probe":true,"ranges":[[{"subnet":"10.7.0.0/24"}]]}`
+	w := newWorld(t)
+	container, stranger := nettest.NewHost(t, "container"), nettest.NewHost(t, "stranger")
+	nettest.Link(container, "eth0", nil, stranger, "eth0", []string{"10.7.0.2/24"})
+	path, _ := container.Namespaces()
+	h, err := netdev.In(container.NetNS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	link, err := h.Link("eth0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := w.begin(w.request("c1", path, probing), probing)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = a.Configure(h, link)
+	if !errors.Is(err, netdev.ErrAddressTaken) || code(err) != plugins.CodeTryAgain {
+		t.Errorf("configure with a taken address: %v with code %d", err, code(err))
+	}
+	a.Abort(err)
+	if a, err = w.begin(w.request("c1", path, probing), probing); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Configure(h, link); err != nil || a.Addresses[0].Prefix.String() != "10.7.0.3/24" {
+		t.Errorf("the next try: %v, %v", a.Addresses, err)
+	}
+	a.Done(&plugins.Result{})
+}
