@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -21,9 +22,11 @@ are gone, and of attachments that were never finished.`,
 			if err != nil {
 				return err
 			}
+			// First, because a dead container's namespace is still pinned.
+			reaped := reapContainers(cmd.Context(), c)
 			repairs, err := c.Reconcile(cmd.Context())
 			printRepairs(cmd.OutOrStdout(), repairs)
-			return err
+			return errors.Join(reaped, err)
 		},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/berth-net/berth/network"
 	"github.com/berth-net/berth/runtime/container"
 )
 
@@ -19,6 +20,15 @@ func openContainers() (*container.Store, container.Networker, error) {
 		return nil, nil, err
 	}
 	return store, container.Networks{Catalogue: catalogue}, nil
+}
+
+// reapContainers cleans up after the supervisors that have died.
+func reapContainers(ctx context.Context, c *network.Catalogue) error {
+	store, err := container.Open()
+	if err != nil {
+		return err
+	}
+	return store.Reap(ctx, container.Networks{Catalogue: c})
 }
 
 // eachContainer does something with each container that is named, and goes on
