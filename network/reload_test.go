@@ -28,16 +28,16 @@ func TestReloadRestoresIsolationAndPorts(t *testing.T) {
 	attach("front", web, plugins.PortMapping{HostPort: 8080, ContainerPort: 80, Protocol: "tcp"})
 	attach("back", other)
 	inside := address(t, cat, "front", "web")
-	web.ServeHTTP(":80")
+	web.Serve("tcp", ":80")
 	published := func(when string) {
 		t.Helper()
-		if _, err := lan.TryGet("http://192.0.2.1:8080/"); err != nil {
+		if _, err := lan.TryAsk("tcp", "192.0.2.1:8080"); err != nil {
 			t.Errorf("%s: the published port: %v", when, err)
 		}
 	}
 	isolated := func(when string) {
 		t.Helper()
-		if _, err := other.TryGet("http://" + inside + "/"); err == nil {
+		if _, err := other.TryAsk("tcp", inside+":80"); err == nil {
 			t.Errorf("%s: another network reaches the container", when)
 		}
 	}
@@ -45,7 +45,7 @@ func TestReloadRestoresIsolationAndPorts(t *testing.T) {
 	isolated("at first")
 
 	h.Run("nft", "flush", "ruleset")
-	if _, err := lan.TryGet("http://192.0.2.1:8080/"); err == nil {
+	if _, err := lan.TryAsk("tcp", "192.0.2.1:8080"); err == nil {
 		t.Fatal("the flush has flushed nothing")
 	}
 	for range 2 { // repeating it changes nothing
