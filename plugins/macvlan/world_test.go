@@ -2,6 +2,8 @@ package macvlan_test
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"testing"
 
 	"github.com/berth-net/berth/nettest"
@@ -28,7 +30,22 @@ func newWorld(t *testing.T) *world {
 	w.segment.Join(w.outside, "eth0", "192.0.2.20/24", "2001:db8::20/64")
 	w.router.Run("ip", "address", "add", "198.51.100.1/32", "dev", "lo")
 	w.host.Run("ip", "route", "add", "default", "via", "192.0.2.1")
+	w.settle()
 	return w
+}
+
+// settle waits until the kernel has noticed the carriers, which takes it up
+// to a second (net/core/link_watch.c): until then a device has no multicast.
+func (w *world) settle() {
+	w.Helper()
+	for _, h := range []*nettest.Host{w.host, w.router, w.outside} {
+		nettest.Eventually(w, "eth0 of "+h.Name+" is up", func() error {
+			if out := h.Run("ip", "link", "show", "eth0"); !strings.Contains(out, "state UP") {
+				return errors.New(out)
+			}
+			return nil
+		})
+	}
 }
 
 // Networks that tests attach to. Master is the default route's device.
