@@ -4,42 +4,17 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/berth-net/berth/ipam"
 	"github.com/berth-net/berth/nettest"
-	"github.com/berth-net/berth/state"
 )
 
-// inventory is what the host has, leases included. The containers' pins are
-// the test's own.
+// inventory is what the host has. The containers' pins are the test's own.
 func (w *world) inventory() []string {
 	w.t.Helper()
 	lines, err := w.host.Inventory()
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	lines = slices.DeleteFunc(lines, func(l string) bool { return strings.HasPrefix(l, "mount /run/netns") })
-	return append(lines, w.leases()...)
-}
-
-func (w *world) leases() (lines []string) {
-	w.t.Helper()
-	err := w.host.Do(func() error {
-		store, err := state.Default()
-		if err != nil {
-			return err
-		}
-		return store.View(func(tx *state.Tx) error {
-			held, err := ipam.Holdings(tx, "")
-			for _, h := range held {
-				lines = append(lines, "lease "+h.Key.String())
-			}
-			return err
-		})
-	})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return lines
+	return slices.DeleteFunc(lines, func(l string) bool { return strings.HasPrefix(l, "mount /run/netns") })
 }
 
 // expectSame waits until the host has just what it had. The kernel removes
