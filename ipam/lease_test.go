@@ -94,6 +94,18 @@ func (b *bench) leased(container string) (addresses []netip.Addr) {
 	return addresses
 }
 
+func (b *bench) holdings() (held []ipam.Holding) {
+	b.t.Helper()
+	err := b.store.View(func(tx *state.Tx) (err error) {
+		held, err = ipam.Holdings(tx, "net")
+		return err
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return held
+}
+
 func expect(t *testing.T, got, want string) {
 	t.Helper()
 	if got != want {
