@@ -51,3 +51,17 @@ func (n *Network) ipam() (*ipam.Config, error) {
 	}
 	return nil, nil
 }
+
+// Unused are the keys of a network's "ipam" object that are accepted for the
+// sake of other plugins' configurations and mean nothing here.
+func (c *Catalogue) Unused(name string) ([]string, error) {
+	n, err := c.Get(name)
+	if err != nil {
+		return nil, err
+	}
+	conf, err := n.ipam()
+	if err != nil || conf == nil {
+		return nil, err
+	}
+	return conf.Unused, nil
+}

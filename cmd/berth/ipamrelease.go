@@ -28,6 +28,13 @@ func ipamInspectCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			unused, err := c.Unused(args[0])
+			if err != nil {
+				return err
+			}
+			for _, key := range unused {
+				cmd.PrintErrf("berth: network %s: ipam.%s is not used: leases are in /run/berth\n", args[0], key)
+			}
 			raw, err := marshal(usage, "    ")
 			if err == nil {
 				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s\n", raw)

@@ -85,7 +85,7 @@ func (a *Attachment) begin(ctx context.Context, id netns.ID, spec Spec) (err err
 		return err
 	}
 	if spec.IPAM != nil {
-		if a.IPAM, err = ipam.Parse(spec.IPAM); err != nil {
+		if a.IPAM, err = ipam.ParseWith(spec.IPAM, ipRanges(a.req.Config)); err != nil {
 			return err
 		}
 	}
@@ -98,6 +98,21 @@ func (a *Attachment) begin(ctx context.Context, id netns.ID, spec Spec) (err err
 		return errors.Join(err, reapErr)
 	}
 	return a.store.Update(a.take)
+}
+
+// ipRanges is the value of the capability of that name: range sets that come
+// before those of the configuration.
+func ipRanges(config []byte) []byte {
+	var c struct {
+		RuntimeConfig struct {
+			IPRanges json.RawMessage `json:"ipRanges"`
+		} `json:"runtimeConfig"`
+	}
+	// What cannot be decoded the driver has refused already.
+	if json.Unmarshal(config, &c) != nil {
+		return nil
+	}
+	return c.RuntimeConfig.IPRanges
 }
 
 // isTaken tells the errors that the end of another attachment may cure.

@@ -265,3 +265,19 @@ func TestMissingDelegateIsNamed(t *testing.T) {
 		}
 	}
 }
+
+func TestRangesOfTheRuntimeComeFirst(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	path, _ := w.container("c1")
+	req := w.request("c1", path, embedded)
+	req.Config = []byte(`{"runtimeConfig":{"ipRanges":[[{"subnet":"10.8.0.0/24"}]]},"ipam":` + embedded + `}`)
+	a, err := w.begin(req, embedded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(a.Addresses) != 2 || a.Addresses[0].Prefix.String() != "10.8.0.2/24" {
+		t.Errorf("addresses %v", a.Addresses)
+	}
+	a.Abort(errors.New("enough"))
+}
