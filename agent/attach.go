@@ -18,6 +18,7 @@ import (
 // config is what the agent reads of the plugin's object.
 type config struct {
 	VNI      uint32                     `json:"vni"`
+	Secret   bool                       `json:"encrypted"`
 	Port     uint16                     `json:"port"`
 	Underlay string                     `json:"underlay"`
 	IPAM     map[string]json.RawMessage `json:"ipam"`
@@ -126,6 +127,9 @@ func decode(n *cluster.Network) (*config, *ipam.Config, error) {
 	conf := new(config)
 	if err := json.Unmarshal(n.Config, conf); err != nil {
 		return nil, nil, plugins.Errorf(plugins.CodeDecode, "decode configuration of network %s: %w", n.Name, err)
+	}
+	if conf.Secret {
+		return nil, nil, plugins.Errorf(plugins.CodeInvalidConfig, "network %s: encrypted: this build cannot encrypt; nothing is sent in clear text instead", n.Name)
 	}
 	if conf.Port == 0 {
 		conf.Port = defaultPort

@@ -58,7 +58,7 @@ func runAgent(name string) error {
 
 // world is hosts with an agent each, and etcd on a host of its own.
 type world struct {
-	*testing.T
+	testing.TB
 	underlay *nettest.Switch
 	server   *nettest.Host
 	etcd     *nettest.Process
@@ -66,7 +66,7 @@ type world struct {
 	agents   map[*nettest.Host]*nettest.Process
 }
 
-func newWorld(t *testing.T, n int) *world {
+func newWorld(t testing.TB, n int) *world {
 	t.Helper()
 	if _, err := exec.LookPath("etcd"); err != nil {
 		if os.Getenv("CI") != "" {
@@ -74,7 +74,7 @@ func newWorld(t *testing.T, n int) *world {
 		}
 		t.Skip("etcd is not installed (Debian: etcd-server)")
 	}
-	w := &world{T: t, server: nettest.NewHost(t, "etcd"), agents: map[*nettest.Host]*nettest.Process{}}
+	w := &world{TB: t, server: nettest.NewHost(t, "etcd"), agents: map[*nettest.Host]*nettest.Process{}}
 	w.underlay = nettest.NewSwitch(w.server)
 	w.underlay.Join(w.server, "eth0", "192.0.2.100/24")
 	w.startEtcd()
@@ -113,7 +113,7 @@ func (w *world) startAgent(h *nettest.Host) {
 
 func (w *world) eventually(what string, condition func() error) {
 	w.Helper()
-	nettest.Eventually(w.T, what, condition)
+	nettest.Eventually(w.TB, what, condition)
 }
 
 func (w *world) call(h *nettest.Host, req api.Request) (answer *api.Answer, err error) {
@@ -370,6 +370,10 @@ func TestANetworkExistsOnAllHosts(t *testing.T) {
 	}
 	if _, err := w.call(w.hosts[1], create); err == nil {
 		t.Error("the same network was created twice")
+	}
+	secret := api.Request{CreateNetwork: &api.CreateNetwork{Name: "secret", Config: []byte(strings.Replace(front, "{", `{"encrypted":true,`, 1))}}
+	if _, err := w.call(w.hosts[0], secret); err == nil || !strings.Contains(err.Error(), "encrypted") {
+		t.Errorf("a network that cannot be encrypted: %v", err)
 	}
 	const file = "/etc/cni/net.d/berth-front.conflist"
 	for _, h := range w.hosts {

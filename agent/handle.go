@@ -10,6 +10,7 @@ import (
 
 	"github.com/berth-net/berth/agent/api"
 	"github.com/berth-net/berth/agent/cluster"
+	"github.com/berth-net/berth/endpoint"
 	"github.com/berth-net/berth/plugins"
 )
 
@@ -40,6 +41,12 @@ func (a *Agent) dispatch(ctx context.Context, req *api.Request) (string, *api.An
 	case req.More != nil:
 		s, err := a.more(ctx, req.More)
 		return "more", &api.Answer{Segment: s}, err
+	case req.Coming != nil:
+		e := req.Coming
+		return "coming", &api.Answer{}, a.cluster.PublishEndpoint(&cluster.Endpoint{
+			Key:  endpoint.Key{Network: e.Network, ContainerID: e.ContainerID, IfName: e.IfName},
+			Host: a.Name, Name: e.Name, MAC: e.MAC, Addresses: e.Addresses, Aliases: e.Aliases,
+		})
 	case req.Changed != nil:
 		return "changed", &api.Answer{}, a.changed(ctx, req.Changed.Key)
 	case req.CreateNetwork != nil:

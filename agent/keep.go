@@ -44,6 +44,9 @@ func (a *Agent) keep(ctx context.Context) {
 	}
 }
 
+// tellWithin bounds what an ADD waits for etcd.
+const tellWithin = 50 * time.Millisecond
+
 func (a *Agent) soil() {
 	select {
 	case a.dirty <- struct{}{}:
@@ -162,6 +165,11 @@ func (a *Agent) changed(ctx context.Context, key endpoint.Key) error {
 	if err := a.cluster.PublishEndpoint(e); err != nil {
 		return err
 	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(ctx, tellWithin)
+		defer cancel()
+		a.cluster.AwaitPublished(ctx, e)
+	}()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if s := a.segments[key.Network]; s != nil {
@@ -207,7 +215,12 @@ func (a *Agent) follow(change cluster.Change) {
 // device, an entry, an address of the uplink.
 func (a *Agent) listen(ctx context.Context) {
 	links, neighbours, addresses := make(chan netlink.LinkUpdate), make(chan netlink.NeighUpdate), make(chan netlink.AddrUpdate)
-	failed := func(err error) { a.trouble("listen to the kernel", err); a.soil() }
+	failed := func(err error) {
+		if ctx.Err() == nil {
+			a.trouble("listen to the kernel", err)
+			a.soil()
+		}
+	}
 	err := errors.Join(
 		netlink.LinkSubscribeWithOptions(links, ctx.Done(), netlink.LinkSubscribeOptions{ErrorCallback: failed}),
 		netlink.NeighSubscribeWithOptions(neighbours, ctx.Done(), netlink.NeighSubscribeOptions{ErrorCallback: failed}),

@@ -23,6 +23,7 @@ type Request struct {
 
 	Attach        *Attach        `json:"attach,omitempty"`
 	More          *More          `json:"more,omitempty"`
+	Coming        *Endpoint      `json:"coming,omitempty"`
 	Changed       *Changed       `json:"changed,omitempty"`
 	Status        *struct{}      `json:"status,omitempty"`
 	CreateNetwork *CreateNetwork `json:"createNetwork,omitempty"`
@@ -75,8 +76,12 @@ type Segment struct {
 }
 
 // Changed tells that an endpoint's record is ready or gone. The agent answers
-// when this host can reach what the cluster already has; the others are told
-// meanwhile.
+// when this host can reach what the cluster already has, and etcd has been
+// told, or does not answer at once.
+//
+// Before it, Coming tells of an endpoint whose devices are still being made:
+// the other hosts then know it by the time it is there. Else a first packet
+// would be lost, and be sent again after a second.
 type Changed struct {
 	Key endpoint.Key `json:"key"`
 }

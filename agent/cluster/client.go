@@ -53,6 +53,7 @@ type Client struct {
 	have     map[string]string // those that etcd has on the current lease
 	complete bool              // want has all endpoints of this host
 	wake     chan struct{}
+	flushed  chan struct{} // closed when etcd has been told something
 	lastSeen time.Time
 	lastErr  error
 }
@@ -72,7 +73,7 @@ func Open(o Options) (*Client, error) {
 	}
 	return &Client{
 		options: o, etcd: etcd, view: newView(), synced: make(chan struct{}),
-		want: map[string]string{}, have: map[string]string{}, wake: make(chan struct{}, 1),
+		want: map[string]string{}, have: map[string]string{}, wake: make(chan struct{}, 1), flushed: make(chan struct{}),
 	}, nil
 }
 

@@ -196,8 +196,29 @@ func (c *Client) flush(ctx context.Context) error {
 		}
 	}
 	c.have = want
+	close(c.flushed)
+	c.flushed = make(chan struct{})
 	c.mu.Unlock()
 	return nil
+}
+
+// AwaitPublished waits until etcd has an endpoint as it was published last, or
+// ctx ends.
+func (c *Client) AwaitPublished(ctx context.Context, e *Endpoint) {
+	k := endpointKey(e)
+	for {
+		c.mu.Lock()
+		told, flushed := c.have[k] == c.want[k], c.flushed
+		c.mu.Unlock()
+		if told {
+			return
+		}
+		select {
+		case <-flushed:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 func (c *Client) commit(ctx context.Context, ops []clientv3.Op) error {

@@ -63,9 +63,12 @@ func (d *Driver) Add(ctx context.Context, req *plugins.Request) (*plugins.Result
 		return nil, a.Abort(err)
 	}
 	defer w.close()
+	m.coming(ctx, w)
 	result, err := w.connect(ctx)
 	if err != nil {
-		return nil, errors.Join(a.Abort(err), d.dropUnused(ctx, req.Name, w.driven))
+		err = errors.Join(a.Abort(err), d.dropUnused(ctx, req.Name, w.driven))
+		m.changed(ctx)
+		return nil, err
 	}
 	if err := a.Done(result); err != nil {
 		return nil, err

@@ -79,6 +79,19 @@ func (m *membership) begin(ctx context.Context, d *Driver, req *plugins.Request)
 	return attach.Begin(ctx, m.store, req, spec)
 }
 
+// coming has the agent tell the cluster of the endpoint while its devices are
+// being made. That it fails is no matter: changed follows.
+func (m *membership) coming(ctx context.Context, w *wiring) {
+	if !m.agent || w.mac() == nil {
+		return
+	}
+	e := &api.Endpoint{Network: m.key.Network, ContainerID: m.key.ContainerID, IfName: m.key.IfName, Name: w.a.Record.Name, MAC: w.mac().String(), Aliases: w.a.Record.Aliases}
+	for _, p := range w.a.Record.Addresses {
+		e.Addresses = append(e.Addresses, p.Addr())
+	}
+	_, _ = api.Call(ctx, m.store, api.Request{Coming: e})
+}
+
 // changed has the agent tell the cluster. An agent that has just died finds
 // the record when it is back, so the attachment stands.
 func (m *membership) changed(ctx context.Context) {
