@@ -44,6 +44,10 @@ func newContender(name string, dirs directories) *contender {
 		c.chain(dirs.upstream, []map[string]any{upstreamBridge, {"type": "portmap"}, {"type": "firewall", "ingressPolicy": "same-bridge"}})
 	case "upstream-plain":
 		c.chain(dirs.upstream, []map[string]any{upstreamBridge})
+	case "macvlan":
+		c.chain(dirs.berth, macvlanConf("berth-ipam"))
+	case "upstream-macvlan":
+		c.chain(dirs.upstream, macvlanConf("host-local"))
 	case "floor":
 		c.floor(dirs.floor)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -118,6 +119,9 @@ func prepareHost(name string) error {
 	setup := "ip link set lo up"
 	if name == "floor" {
 		setup += "; ip link add br0 type bridge; ip link set br0 up; ip addr add 10.9.0.1/16 dev br0"
+	}
+	if strings.HasSuffix(name, "macvlan") {
+		setup += macvlanParent
 	}
 	out, err := exec.Command("sh", "-ec", setup).CombinedOutput()
 	if err != nil {

@@ -74,7 +74,7 @@ func build() (d directories, err error) {
 	if err := goTool("build", "-trimpath", "-ldflags=-s -w", "-o", d.floor, "./bench/floor"); err != nil {
 		return d, err
 	}
-	for _, p := range []string{"main/bridge", "ipam/host-local", "meta/portmap", "meta/firewall"} {
+	for _, p := range []string{"main/bridge", "main/macvlan", "ipam/host-local", "meta/portmap", "meta/firewall"} {
 		if _, err := os.Stat(filepath.Join(d.upstream, filepath.Base(p))); err == nil {
 			continue
 		}

@@ -31,7 +31,7 @@ type report struct{ by map[string]*series }
 
 func measure(dirs directories) (*report, error) {
 	r := &report{by: map[string]*series{}}
-	steps := []func(directories) error{r.sequential, r.parallelAdds, r.growth}
+	steps := []func(directories) error{r.sequential, r.parallelAdds, r.growth, r.macvlan}
 	for _, step := range steps {
 		if err := step(dirs); err != nil {
 			return nil, err
@@ -155,6 +155,8 @@ func (r *report) markdown() string {
 		{"upstream-plain", "upstream " + upstreamVersion + ": bridge + host-local with masquerade"},
 		{"at few", fmt.Sprintf("berth, %d endpoints on the host", fewEndpoint)},
 		{"at many", fmt.Sprintf("berth, %d endpoints on the host", manyEndoint)},
+		{"macvlan", "berth: macvlan"},
+		{"upstream-macvlan", "upstream " + upstreamVersion + ": macvlan + host-local"},
 	} {
 		s := r.by[row[0]]
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %.1f MB |\n", row[1],
@@ -173,6 +175,7 @@ func (r *report) ratios() string {
 	row("ADD, berth to upstream's chain", ratio(median(s["berth"].add), median(s["upstream"].add)), "≤ 0.083")
 	row("DEL, berth to upstream's chain", ratio(median(s["berth"].del), median(s["upstream"].del)), "≤ 0.25")
 	row("ADD, berth to upstream, bridge and IPAM alone", ratio(median(s["berth-plain"].add), median(s["upstream-plain"].add)), "≤ 0.6")
+	row("ADD, berth to upstream, macvlan and IPAM", ratio(median(s["macvlan"].add), median(s["upstream-macvlan"].add)), "≤ 0.6")
 	row(fmt.Sprintf("ADD at %d endpoints to %d", manyEndoint, fewEndpoint), ratio(median(s["at many"].add), median(s["at few"].add)), "≤ 1.15")
 	row(fmt.Sprintf("rate of %d ADDs by %d workers, berth to upstream", parallelN, workersN), ratio(median(s["upstream"].parallel), median(s["berth"].parallel)), "≥ 20")
 	return b.String()
