@@ -133,3 +133,26 @@ func TestCapabilitiesAndSeccompCanBeChosen(t *testing.T) {
 		t.Errorf("got %q", out)
 	}
 }
+
+// TestCgroup2 gives the host a unified hierarchy, where devices are guarded by
+// a BPF program.
+func TestCgroup2(t *testing.T) {
+	t.Parallel()
+	h := newRuntimeHost(t)
+	const unified = "/sys/fs/cgroup/unified"
+	if _, err := os.Stat(unified + "/cgroup.procs"); err != nil {
+		t.Skipf("no hierarchy of version 2 beside those of version 1: %v", err)
+	}
+	h.Run("mount", "--bind", unified, "/sys/fs/cgroup")
+	r := h.try("run", "--rm", "--network", "none", h.rootfs, "sh", "-c",
+		"mount | grep -c 'type cgroup2 (ro'; grep -q '^0::/$' /proc/self/cgroup && echo own namespace; busybox mknod /mem c 1 1 && cat /mem")
+	if r.out != "1\nown namespace\n" || !strings.Contains(r.err, "not permitted") {
+		t.Errorf("%+v", r)
+	}
+	h.start("c", h.rootfs, "sleep", "1000")
+	id := h.template("c", "{{.ID}}")
+	h.berth("rm", "-f", "c")
+	if left := append(h.leftovers(), cgroupsOf(id)...); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
+}
