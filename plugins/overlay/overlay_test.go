@@ -120,8 +120,8 @@ func TestAddMendsADeletedDevice(t *testing.T) {
 		t.Error("CHECK does not see that the VXLAN device is gone")
 	}
 	w.add(w.a, c3, static(1, ip4Peers))
-	c1.Ping("10.42.0.20")
-	c3.Ping("fd42::20")
+	nettest.Eventually(t, "c1 to reach c2", func() error { return c1.TryPing("10.42.0.20") })
+	nettest.Eventually(t, "c3 to reach c2", func() error { return c3.TryPing("fd42::20") })
 }
 
 func TestConfigurationIsRefusedBeforeAnythingIsTouched(t *testing.T) {
