@@ -119,3 +119,12 @@ func TestCutPartsTwoHostsOnly(t *testing.T) {
 	sw.Heal()
 	a.Ping("192.0.2.2")
 }
+
+func TestAHostCannotBeEnteredAfterItsTest(t *testing.T) {
+	t.Parallel()
+	var h *nettest.Host
+	t.Run("inner", func(t *testing.T) { h = nettest.NewHost(t, "h") })
+	if err := h.Do(func() error { return nil }); err == nil || !strings.Contains(err.Error(), "ended") {
+		t.Errorf("Do after the test: %v", err)
+	}
+}

@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -30,6 +31,9 @@ type Host struct {
 	t    testing.TB
 	net  *netns.Handle
 	mnt  *os.File
+
+	mu     sync.Mutex // between enter and close: a connection that net/http makes may outlive the test
+	closed bool
 }
 
 // NewHost makes a host with its loopback up and no other interface. It is
@@ -81,6 +85,9 @@ func (h *Host) create() error {
 }
 
 func (h *Host) close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.closed = true
 	if err := errors.Join(h.net.Close(), h.mnt.Close()); err != nil {
 		h.t.Errorf("close host %s: %v", h.Name, err)
 	}
@@ -107,6 +114,11 @@ func (h *Host) Do(fn func() error) error {
 }
 
 func (h *Host) enter() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return fmt.Errorf("enter host %s: its test has ended", h.Name)
+	}
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		return fmt.Errorf("enter host %s: unshare fs: %w", h.Name, err)
 	}
