@@ -5,8 +5,8 @@ import (
 	"net/netip"
 )
 
-// Usage tells how full a range is. Numbers are text: an IPv6 range has more
-// addresses than JSON's numbers hold.
+// Usage tells how full a range is. An IPv6 range has more addresses than fit
+// into 64 bits.
 type Usage struct {
 	Subnet  netip.Prefix `json:"subnet"`
 	Start   netip.Addr   `json:"rangeStart"`
