@@ -54,7 +54,6 @@ type chaos struct {
 	rand    *rand.Rand
 	members []*member // the first two are never touched
 	n       int
-	down    bool // etcd
 }
 
 func (c *chaos) step() {
