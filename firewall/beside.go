@@ -110,11 +110,7 @@ func forgetPass(bridge string) error {
 }
 
 func eachPass(bridge string, family uint8, fn func(*iptables.IPTables, []string) error) error {
-	proto := iptables.ProtocolIPv4
-	if family == unix.NFPROTO_IPV6 {
-		proto = iptables.ProtocolIPv6
-	}
-	ipt, err := iptables.New(iptables.IPFamily(proto), iptables.Timeout(10))
+	ipt, err := IPTables{}.tool(family == unix.NFPROTO_IPV4)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,6 @@ package firewall
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 
@@ -90,23 +89,8 @@ type Firewall interface {
 	Rebuild(all []Attachment) error
 }
 
-// Errors that callers tell apart.
-var (
-	ErrMissing = errors.New("missing from the packet filter")
-	ErrBackend = errors.New("no such firewall backend")
-)
-
-// Open is the backend of that name: "nftables", "iptables", or "" for
-// nftables.
-func Open(name string) (Firewall, error) {
-	switch name {
-	case "", "nftables":
-		return NFTables{}, nil
-	case "iptables":
-		return IPTables{}, nil
-	}
-	return nil, fmt.Errorf("open firewall %q: %w; there are nftables and iptables", name, ErrBackend)
-}
+// ErrMissing says that the kernel lacks what Add made.
+var ErrMissing = errors.New("missing from the packet filter")
 
 // first is the first address of a family.
 func (e *Endpoint) first(is4 bool) (netip.Addr, bool) {

@@ -21,7 +21,7 @@ import (
 // kind. Its rules say what the nftables rules say, but each container is a
 // few rules, not elements. All rules of one Add go in by one iptables-restore
 // per family, which is one transaction.
-type IPTables struct{}
+type IPTables struct{ legacy bool } // legacy: the tool that does without nftables
 
 // ErrUnsupported says that a backend cannot do what a network asks for.
 var ErrUnsupported = errors.New("not supported by the iptables backend")
@@ -179,7 +179,7 @@ func (f IPTables) Forget(n *Network) error {
 // Check implements Firewall.
 func (f IPTables) Check(n *Network, e *Endpoint) error {
 	for _, is4 := range []bool{true, false} {
-		have, err := savedRules(is4)
+		have, err := f.savedRules(is4)
 		if err != nil {
 			return err
 		}
@@ -215,19 +215,19 @@ func without(rules, gone []iptRule) []iptRule {
 
 // change reads our rules, lets edit change them, and writes them back, in
 // both families, one process at a time.
-func (IPTables) change(what string, n *Network, edit func(rules []iptRule, is4 bool) []iptRule) error {
+func (f IPTables) change(what string, n *Network, edit func(rules []iptRule, is4 bool) []iptRule) error {
 	unlock, err := lockIPTables()
 	if err != nil {
 		return err
 	}
 	defer unlock()
 	for _, is4 := range []bool{true, false} {
-		rules, err := savedRules(is4)
+		rules, err := f.savedRules(is4)
 		if err == nil {
-			err = restore(edit(rules, is4), is4)
+			err = f.restore(edit(rules, is4), is4)
 		}
 		if err == nil {
-			err = hook(is4)
+			err = f.hook(is4)
 		}
 		if err != nil {
 			return fmt.Errorf("%s iptables rules of %s: %w", what, n.Bridge, err)
@@ -257,16 +257,21 @@ func lockIPTables() (unlock func(), err error) {
 	return func() { unix.Close(fd) }, nil
 }
 
-func command(is4 bool, suffix string) string {
+// command is the tool's name of a family.
+func (f IPTables) command(is4 bool, suffix string) string {
+	name := "ip6tables"
 	if is4 {
-		return "iptables" + suffix
+		name = "iptables"
 	}
-	return "ip6tables" + suffix
+	if f.legacy {
+		name += "-legacy"
+	}
+	return name + suffix
 }
 
 // savedRules are the rules of ours that the kernel has, but the fixed ones.
-func savedRules(is4 bool) (rules []iptRule, err error) {
-	name := command(is4, "-save")
+func (f IPTables) savedRules(is4 bool) (rules []iptRule, err error) {
+	name := f.command(is4, "-save")
 	out, err := exec.Command(name).Output()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -294,7 +299,7 @@ func savedRules(is4 bool) (rules []iptRule, err error) {
 }
 
 // restore replaces the contents of all our chains in one transaction.
-func restore(rules []iptRule, is4 bool) error {
+func (f IPTables) restore(rules []iptRule, is4 bool) error {
 	var in bytes.Buffer
 	for _, table := range []string{"raw", "nat", "filter"} {
 		fmt.Fprintf(&in, "*%s\n", table)
@@ -317,7 +322,7 @@ func restore(rules []iptRule, is4 bool) error {
 		}
 		fmt.Fprintln(&in, "COMMIT")
 	}
-	name := command(is4, "-restore")
+	name := f.command(is4, "-restore")
 	cmd := exec.Command(name, "--noflush", "--wait")
 	text := in.String()
 	cmd.Stdin = &in
@@ -328,12 +333,8 @@ func restore(rules []iptRule, is4 bool) error {
 }
 
 // hook puts the jumps behind what is there, where they are missing.
-func hook(is4 bool) error {
-	proto := iptables.ProtocolIPv6
-	if is4 {
-		proto = iptables.ProtocolIPv4
-	}
-	ipt, err := iptables.New(iptables.IPFamily(proto), iptables.Timeout(10))
+func (f IPTables) hook(is4 bool) error {
+	ipt, err := f.tool(is4)
 	if err != nil {
 		return fmt.Errorf("find iptables: %w", err)
 	}
@@ -343,4 +344,16 @@ func hook(is4 bool) error {
 		}
 	}
 	return nil
+}
+
+func (f IPTables) tool(is4 bool) (*iptables.IPTables, error) {
+	path, err := exec.LookPath(f.command(is4, ""))
+	if err != nil {
+		return nil, err
+	}
+	proto := iptables.ProtocolIPv6
+	if is4 {
+		proto = iptables.ProtocolIPv4
+	}
+	return iptables.New(iptables.IPFamily(proto), iptables.Timeout(10), iptables.Path(path))
 }

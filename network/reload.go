@@ -49,7 +49,11 @@ func (c *Catalogue) Reload(context.Context) error {
 		}
 	}
 	// The default backend is one of the others by its own name.
-	all[defaultBackend] = append(all[defaultBackend], all[""]...)
+	name, err := firewall.Default()
+	if err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	all[name] = append(all[name], all[""]...)
 	delete(all, "")
 	for _, backend := range slices.Sorted(maps.Keys(all)) {
 		fw, err := firewall.Open(backend)
@@ -60,5 +64,3 @@ func (c *Catalogue) Reload(context.Context) error {
 	}
 	return errors.Join(errs...)
 }
-
-const defaultBackend = "nftables"
