@@ -73,23 +73,6 @@ func TestAdministratorsRulesWin(t *testing.T) {
 	w.cannotReach(w.lan, "192.0.2.1:8080")
 }
 
-// CVE-2020-10749: a container is no router for anybody.
-func TestRogueRouterAdvertisement(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	c := w.host.NewContainer("c1")
-	w.add(request(c, "front", config(1, "")))
-	for _, where := range []struct{ in, key string }{{"host", "br1"}, {"container", "eth0"}} {
-		h := w.host
-		if where.in == "container" {
-			h = c.Host
-		}
-		if got := strings.TrimSpace(h.Run("cat", "/proc/sys/net/ipv6/conf/"+where.key+"/accept_ra")); got != "0" {
-			t.Errorf("%s: accept_ra of %s is %s", where.in, where.key, got)
-		}
-	}
-}
-
 // CVE-2021-32575: a guarded port speaks with its own MAC and for its own
 // addresses.
 func TestForgedAddresses(t *testing.T) {
