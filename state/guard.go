@@ -61,8 +61,12 @@ func (s *Store) Guard(ctx context.Context, name string) (*Guard, error) {
 	}
 }
 
-// Release lets go.
-func (g *Guard) Release() { unix.Close(g.fd) }
+// Release lets go: not only by closing the file, which a child of another
+// goroutine's fork has open too until it executes its program.
+func (g *Guard) Release() {
+	unix.FcntlFlock(uintptr(g.fd), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_UNLCK})
+	unix.Close(g.fd)
+}
 
 func (s *Store) openGuard() (*Guard, error) {
 	if err := s.prepare(); err != nil {

@@ -27,7 +27,7 @@ func (a *Attachment) Prepare(h *netdev.Handle, link netdev.Link) error {
 	return h.SetSysctl(conf+"/disable_ipv6", off)
 }
 
-// Configure gives the container's device its addresses, brings it up and sets
+// Configure brings the container's device up, gives it its addresses and sets
 // the routes. h is bound to the container's namespace.
 func (a *Attachment) Configure(h *netdev.Handle, link netdev.Link) error {
 	if err := a.Prepare(h, link); err != nil { // again: a delegate has brought the addresses since
@@ -36,13 +36,15 @@ func (a *Attachment) Configure(h *netdev.Handle, link netdev.Link) error {
 	if err := a.probe(h, link); err != nil {
 		return err
 	}
+	// An IPv6 address that is given before the kernel knows of the carrier
+	// answers neighbours only a second later.
+	if err := errors.Join(h.SetUp(link), h.SyncCarrier(link.Attrs().Name)); err != nil {
+		return err
+	}
 	for _, addr := range a.Addresses {
 		if err := h.AddAddr(link, addr.Prefix); err != nil {
 			return err
 		}
-	}
-	if err := h.SetUp(link); err != nil {
-		return err
 	}
 	for _, r := range a.Routes() {
 		if err := h.AddRoute(link, DeviceRoute(r)); err != nil {

@@ -1,9 +1,11 @@
 package bridge_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
+	"github.com/berth-net/berth/nettest"
 	"github.com/berth-net/berth/plugins"
 )
 
@@ -180,5 +182,34 @@ func TestUplinkKeepsListeningToItsRouter(t *testing.T) {
 	w.add(request(c, "front", config(1, "")))
 	if got := strings.TrimSpace(w.host.Run("cat", "/proc/sys/net/ipv6/conf/eth0/accept_ra")); got != "2" {
 		t.Errorf("accept_ra of eth0 is %s", got)
+	}
+}
+
+// An address that was another container's is known by that one's MAC; the new
+// holder must be heard at once and not only when the entry expires.
+func TestNeighboursLearnTheNewHolderOfAnAddress(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	conf := config(1, "")
+	first := w.host.NewContainer("first")
+	w.add(request(first, "front", conf))
+	for _, dst := range []string{"10.1.0.3", "fd10:1::3"} {
+		w.host.Run("ip", "neigh", "replace", dst, "lladdr", "02:00:00:00:00:99", "dev", "br1", "nud", "stale")
+		first.Run("ip", "neigh", "replace", dst, "lladdr", "02:00:00:00:00:99", "dev", "eth0", "nud", "stale")
+	}
+	r := w.add(request(w.host.NewContainer("second"), "front", conf))
+	if address(r, true) != "10.1.0.3" || address(r, false) != "fd10:1::3" {
+		t.Fatalf("the second container has %v", r.IPs)
+	}
+	mac := r.Interfaces[2].MAC.String()
+	for _, h := range []*nettest.Host{w.host, first.Host} {
+		for _, dst := range []string{"10.1.0.3", "fd10:1::3"} {
+			nettest.Eventually(t, h.Name+" knows "+dst, func() error {
+				if out := h.Run("ip", "neigh", "show", dst); !strings.Contains(out, mac) {
+					return fmt.Errorf("not %s: %s", mac, out)
+				}
+				return nil
+			})
+		}
 	}
 }

@@ -169,20 +169,36 @@ func (w *wiring) configureContainer() error {
 		return err
 	}
 	b := new(netdev.Batch)
-	for _, addr := range w.a.Addresses {
-		b.AddAddr(dev.Index, addr.Prefix, w.conf.EnableDAD)
-	}
 	b.ChangeLink(w.req.IfName, netdev.LinkChange{Up: true, Notify: true})
-	for _, r := range w.routes() {
-		b.AddRoute(dev.Index, attach.DeviceRoute(r))
-	}
 	if err := c.Do(b); err != nil {
 		return err
 	}
-	if w.conf.EnableDAD {
-		return settle(c, dev.Index)
+	// An IPv6 address that is given before the kernel knows of the carrier
+	// answers neighbours only a second later.
+	err = errors.Join(w.host.SyncCarrier(w.a.Record.HostIfName), w.host.SyncCarrier(w.bridge.Name), c.SyncCarrier(w.req.IfName))
+	if err != nil {
+		return err
 	}
-	return nil
+	return w.configureUp(c, b, dev.Index)
+}
+
+// configureUp gives the device its addresses and routes, and tells the
+// segment of them: they may have been another container's. The kernel does
+// that (arp_notify, ndisc_notify) when a device is given a MAC, even its own.
+func (w *wiring) configureUp(c *netdev.Conn, b *netdev.Batch, index int) error {
+	for _, addr := range w.a.Addresses {
+		b.AddAddr(index, addr.Prefix, w.conf.EnableDAD)
+	}
+	for _, r := range w.routes() {
+		b.AddRoute(index, attach.DeviceRoute(r))
+	}
+	if len(w.a.Addresses) > 0 {
+		b.ChangeLink(w.req.IfName, netdev.LinkChange{MAC: w.mac})
+	}
+	if err := c.Do(b); err != nil || !w.conf.EnableDAD {
+		return err
+	}
+	return settle(c, index)
 }
 
 // containerSysctls set what must hold before the device comes up: routers are

@@ -73,7 +73,10 @@ func (w *wiring) connect(ctx context.Context) (*plugins.Result, error) {
 	if err := w.letThrough(); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(w.a.Configure(w.inner, link)); err != nil {
+	if err := w.a.Configure(w.inner, link); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(w.dev.SyncCarrier(hostName(w.req)), w.dev.SyncCarrier(w.Bridge)); err != nil {
 		return nil, err
 	}
 	if err := w.a.Announce(w.inner, link); err != nil {
