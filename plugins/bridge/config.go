@@ -105,6 +105,9 @@ func (c *Config) validateVLANs() error {
 	if c.VLAN < 0 || c.VLAN > maxVLAN {
 		return fmt.Errorf("vlan: %d is not between 0 and %d", c.VLAN, maxVLAN)
 	}
+	if c.VLAN != 0 && c.IsGateway {
+		return fmt.Errorf("vlan: %d, with isGateway: a gateway inside a VLAN, on a VLAN device of the bridge, is not supported; leave isGateway and isDefaultGateway away and route elsewhere", c.VLAN)
+	}
 	for i, t := range c.VLANTrunk {
 		if _, _, err := t.span(); err != nil {
 			return fmt.Errorf("vlanTrunk[%d]: %w", i, err)

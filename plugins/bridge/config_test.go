@@ -3,6 +3,7 @@ package bridge
 import (
 	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/berth-net/berth/plugins"
@@ -13,12 +14,27 @@ func TestBadConfigurationsAreRefused(t *testing.T) {
 	for _, bad := range []string{
 		`{"bridge":"a/b"}`, `{"bridge":"sixteen-letters-"}`, `{"mtu":-1}`, `{"mtu":70000}`, `{"hairpinMode":true,"promiscMode":true}`,
 		`{"vlan":4095}`, `{"vlan":-1}`, `{"vlanTrunk":[{}]}`, `{"vlanTrunk":[{"id":5,"minID":1,"maxID":2}]}`, `{"vlanTrunk":[{"minID":9,"maxID":2}]}`,
+		`{"vlan":5,"isGateway":true}`, `{"vlan":5,"isDefaultGateway":true}`,
 		`{"ipMasqBackend":"ipfw"}`, `{"firewallBackend":"pf"}`, `{"disableContainerInterface":true,"ipam":{"type":"berth-ipam"}}`,
 	} {
 		_, err := parse([]byte(bad))
 		var coded *plugins.Error
 		if !errors.As(err, &coded) || coded.Code != plugins.CodeInvalidConfig {
 			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}
+
+// The gateway would be outside the VLAN, and the containers without one.
+func TestGatewayInsideAVLANIsRefusedByName(t *testing.T) {
+	t.Parallel()
+	_, err := parse([]byte(`{"vlan":5,"isGateway":true}`))
+	if err == nil || !strings.Contains(err.Error(), "VLAN device of the bridge") || !strings.Contains(err.Error(), "isGateway") {
+		t.Errorf("vlan with isGateway: %v", err)
+	}
+	for _, good := range []string{`{"vlan":5}`, `{"vlanTrunk":[{"id":5}],"isGateway":true}`} {
+		if _, err := parse([]byte(good)); err != nil {
+			t.Errorf("%s: %v", good, err)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/berth-net/berth/firewall"
 	"github.com/berth-net/berth/netdev"
 	"github.com/berth-net/berth/plugins"
 	"github.com/berth-net/berth/plugins/attach"
@@ -20,6 +21,9 @@ func (d *Driver) Status(ctx context.Context, net *plugins.Network) error {
 		return err
 	}
 	if err := bridgeStatus(conf); err != nil {
+		return notAvailable(err)
+	}
+	if _, err := firewall.Open(conf.backend()); err != nil {
 		return notAvailable(err)
 	}
 	if conf.ipam {
