@@ -22,11 +22,16 @@ var places = map[uint8][]string{
 // letPass answers a FORWARD policy of drop that another tool has left: an
 // accept elsewhere is not final, so ours would not help. It adds the smallest
 // accept, for the one bridge, where that tool expects it, and never touches
-// the policy. Without such a policy it is one netlink request. The rules of
+// the policy. Such a tool may come at any time, so every Add asks; without
+// such a policy that is one netlink request for both families. The rules of
 // this package still drop what they drop.
-func letPass(bridge string) error {
-	for _, family := range []uint8{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
-		place, err := placeFor(bridge, family)
+func letPass(c *nlsock.Conn, bridge string) error {
+	drops, err := dropping(c)
+	if err != nil {
+		return err
+	}
+	for _, family := range drops {
+		place, err := placeFor(c, bridge, family)
 		if err == nil && place != "" {
 			err = acceptIn(place, bridge, family)
 		}
@@ -37,35 +42,48 @@ func letPass(bridge string) error {
 	return nil
 }
 
-// placeFor is the chain that lacks an accept for the bridge, or "".
-func placeFor(bridge string, family uint8) (string, error) {
-	c, err := nlsock.Open(unix.NETLINK_NETFILTER)
-	if err != nil {
-		return "", err
+// dropping are the families whose FORWARD has a policy of drop.
+func dropping(c *nlsock.Conn) (drops []uint8, err error) {
+	families := []uint8{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6}
+	b := new(nftBatch)
+	for _, family := range families {
+		b.readChain("FORWARD", family)
 	}
-	defer c.Close()
+	_, err = c.Do(&b.Batch, func(i int, _ uint16, payload []byte) {
+		policy := attribute(payload[4:], unix.NFTA_CHAIN_POLICY)
+		if len(policy) == 4 && policy[3] == 0 { // NF_DROP
+			drops = append(drops, families[i])
+		}
+	})
+	return drops, err
+}
+
+func (b *nftBatch) readChain(name string, family uint8) {
+	b.message(unix.NFT_MSG_GETCHAIN, 0, family, "read chain "+name)
+	b.String(unix.NFTA_CHAIN_TABLE, "filter")
+	b.String(unix.NFTA_CHAIN_NAME, name)
+}
+
+// placeFor is the chain that lacks an accept for the bridge, or "".
+func placeFor(c *nlsock.Conn, bridge string, family uint8) (string, error) {
 	chains := places[family]
 	b := new(nftBatch)
 	for _, name := range chains {
-		b.message(unix.NFT_MSG_GETCHAIN, 0, family, "read chain "+name)
-		b.String(unix.NFTA_CHAIN_TABLE, "filter")
-		b.String(unix.NFTA_CHAIN_NAME, name)
+		b.readChain(name, family)
 	}
 	found := make([]bool, len(chains))
-	drops := false
-	if _, err := c.Do(&b.Batch, func(i int, _ uint16, payload []byte) {
-		found[i] = true
-		policy := attribute(payload[4:], unix.NFTA_CHAIN_POLICY)
-		drops = drops || chains[i] == "FORWARD" && len(policy) == 4 && policy[3] == 0 // NF_DROP
-	}); err != nil || !drops {
+	if _, err := c.Do(&b.Batch, func(i int, _ uint16, _ []byte) { found[i] = true }); err != nil {
 		return "", err
 	}
-	place := chains[slices.Index(found, true)]
-	there, err := mentions(c, place, family, passMark(bridge))
-	if there {
-		place = ""
+	first := slices.Index(found, true)
+	if first < 0 { // FORWARD has gone meanwhile
+		return "", nil
 	}
-	return place, err
+	there, err := mentions(c, chains[first], family, passMark(bridge))
+	if err != nil || there {
+		return "", err
+	}
+	return chains[first], nil
 }
 
 func passMark(bridge string) string { return "berth:pass:" + bridge }

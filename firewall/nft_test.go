@@ -59,3 +59,19 @@ func TestAddDelCheck(t *testing.T) {
 	do(func() error { return fw.Rebuild([]firewall.Attachment{{Network: *n, Endpoint: *e}}) })
 	do(func() error { return fw.Check(n, e) })
 }
+
+// The answers to thousands of requests are more than a socket's buffer holds.
+func TestThousandsOfPortsOnAHostWithoutRules(t *testing.T) {
+	t.Parallel()
+	h := nettest.NewHost(t, "h")
+	n, e := sampleNetwork(), &firewall.Endpoint{Addresses: addrs("10.10.0.2"), Masquerade: true}
+	for i := range uint16(5000) {
+		e.Ports = append(e.Ports, plugins.PortMapping{HostPort: 10000 + i, ContainerPort: 80, Protocol: "tcp"})
+	}
+	fw := firewall.NFTables{}
+	for _, step := range []func(*firewall.Network, *firewall.Endpoint) error{fw.Del, fw.Add, fw.Check, fw.Del} {
+		if err := h.Do(func() error { return step(n, e) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -16,28 +16,33 @@ type NFTables struct{}
 // Add adds elements only. The kernel says ENOENT where the table is not there
 // yet or has been flushed away, and only then are the rules made.
 func (f NFTables) Add(n *Network, e *Endpoint) error {
+	c, err := nlsock.Open(unix.NETLINK_NETFILTER)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
 	elements := append(networkElements(n), endpointElements(n, e)...)
-	err := addElements(elements)
+	err = addElements(c, elements)
 	for range 2 { // each table at most once
 		if !errors.Is(err, unix.ENOENT) {
 			break
 		}
 		if err = makeTable(err); err == nil {
-			err = addElements(elements)
+			err = addElements(c, elements)
 		}
 	}
 	if err != nil {
 		return fmt.Errorf("add to firewall of %s: %w", n.Bridge, busy(err))
 	}
-	return letPass(n.Bridge)
+	return letPass(c, n.Bridge)
 }
 
-func addElements(elements []element) error {
+func addElements(c *nlsock.Conn, elements []element) error {
 	b := newNFTBatch()
 	for i := range elements {
 		b.element(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, &elements[i])
 	}
-	return b.commit()
+	return b.commitOn(c)
 }
 
 // busy explains an element that is there with another value.
@@ -136,6 +141,18 @@ func (f NFTables) Check(n *Network, e *Endpoint) error {
 		return err
 	}
 	defer c.Close()
+	for some := range slices.Chunk(elements, answersAtOnce) {
+		if err := checkElements(c, n.Bridge, some); err != nil {
+			return err
+		}
+	}
+	return checkChains()
+}
+
+// answersAtOnce is less than a socket's receive buffer holds.
+const answersAtOnce = 64
+
+func checkElements(c *nlsock.Conn, bridge string, elements []element) error {
 	b := new(nftBatch)
 	for i := range elements {
 		b.element(unix.NFT_MSG_GETSETELEM, 0, &elements[i])
@@ -154,10 +171,10 @@ func (f NFTables) Check(n *Network, e *Endpoint) error {
 	}
 	for i, ok := range found {
 		if !ok {
-			return fmt.Errorf("%s of %s: %w", elements[i].set.what, n.Bridge, ErrMissing)
+			return fmt.Errorf("%s of %s: %w", elements[i].set.what, bridge, ErrMissing)
 		}
 	}
-	return checkChains()
+	return nil
 }
 
 // sameData compares the value of the element that the kernel answered with.
@@ -240,9 +257,14 @@ func (f NFTables) Rebuild(all []Attachment) error {
 	if err := b.commit(); err != nil {
 		return fmt.Errorf("rebuild firewall: %w", busy(err))
 	}
+	c, err := nlsock.Open(unix.NETLINK_NETFILTER)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
 	var errs []error
 	for _, bridge := range bridgesOf(all) {
-		errs = append(errs, letPass(bridge))
+		errs = append(errs, letPass(c, bridge))
 	}
 	return errors.Join(errs...)
 }

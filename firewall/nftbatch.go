@@ -40,20 +40,24 @@ func (b *nftBatch) message(typ, flags uint16, family uint8, what string) {
 
 // commit sends the transaction and returns the first request that failed.
 func (b *nftBatch) commit() error {
-	b.control(unix.NFNL_MSG_BATCH_END)
 	c, err := nlsock.Open(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
+	return b.commitOn(c)
+}
+
+// commitOn is commit on a socket that is open. Closing one takes the lock of
+// nftables' transactions (nft_rcv_nl_event, net/netfilter/nf_tables_api.c),
+// so an Add has only one.
+func (b *nftBatch) commitOn(c *nlsock.Conn) error {
+	b.control(unix.NFNL_MSG_BATCH_END)
 	failed, err := c.Do(&b.Batch, nil)
-	if err != nil {
-		return err
-	}
-	if len(failed) > 0 {
+	if len(failed) > 0 { // of thousands that fail alike, the answers may have been lost
 		return failed[0]
 	}
-	return nil
+	return err
 }
 
 func (b *nftBatch) table(typ, flags uint16, family uint8) {

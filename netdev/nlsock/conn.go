@@ -77,9 +77,10 @@ var ErrInterrupted = errors.New("netlink dump interrupted")
 // success. A request's answers, where it asks for some, go to reply with the
 // message's type and its payload, which is only valid during the call.
 //
-// The error is that of the socket itself. Every message is carried out
-// whether or not one before it failed, except in an nfnetlink batch, which is
-// all or nothing.
+// The error is that of the socket itself; with ENOBUFS the answers were more
+// than its buffer holds, and the first of them have been handled. Every
+// message is carried out whether or not one before it failed, except in an
+// nfnetlink batch, which is all or nothing.
 func (c *Conn) Do(b *Batch, reply func(index int, typ uint16, payload []byte)) (failed []*Error, err error) {
 	if b.Len() == 0 {
 		return nil, nil
@@ -93,11 +94,15 @@ func (c *Conn) Do(b *Batch, reply func(index int, typ uint16, payload []byte)) (
 	if c.buf == nil {
 		c.buf = make([]byte, receiveBuffer)
 	}
+	var lost error
 	for {
 		n, _, err := unix.Recvfrom(c.fd, c.buf, unix.MSG_DONTWAIT)
 		switch {
 		case err == unix.EAGAIN:
-			return failed, nil
+			return failed, lost
+		case err == unix.ENOBUFS: // the first answers are there, later ones are lost
+			lost = fmt.Errorf("%s: receive: %w", b.whats[0], err)
+			continue
 		case err == unix.EINTR:
 			continue
 		case err != nil:
