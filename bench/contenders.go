@@ -16,21 +16,31 @@ type contender struct {
 	add  func(id int, netns string) error
 	del  func(id int, netns string) error
 	peak int64 // memory of the largest of its processes, in KiB
+
+	ports int // that each container publishes; 0 is one
 }
 
 const firstPort = 10000
 
-func hostPort(id int) int { return firstPort + id }
+// hostPort is the first of the container's ports on the host.
+func (c *contender) hostPort(id int) int { return firstPort + id*max(c.ports, 1) }
 
-// runtimeConfig publishes one port.
-func runtimeConfig(id int) map[string]any {
-	return map[string]any{"portMappings": []map[string]any{{"hostPort": hostPort(id), "containerPort": 80, "protocol": "tcp"}}}
+// runtimeConfig publishes the container's ports, all to its port 80.
+func (c *contender) runtimeConfig(id int) map[string]any {
+	var mappings []map[string]any
+	for i := range max(c.ports, 1) {
+		mappings = append(mappings, map[string]any{"hostPort": c.hostPort(id) + i, "containerPort": 80, "protocol": "tcp"})
+	}
+	return map[string]any{"portMappings": mappings}
 }
 
 func newContender(name string, dirs directories) *contender {
 	c := &contender{name: name}
 	switch name {
-	case "berth":
+	case "many-ports":
+		c.ports = manyPorts
+		fallthrough
+	case "berth", "one-port":
 		c.chain(dirs.berth, []map[string]any{{
 			"type": "bridge", "bridge": "br0", "isDefaultGateway": true, "ipMasq": true,
 			"ipam": map[string]any{"type": "berth-ipam", "ranges": [][]map[string]any{{{"subnet": "10.9.0.0/16"}}}},
@@ -50,6 +60,10 @@ func newContender(name string, dirs directories) *contender {
 		c.chain(dirs.upstream, macvlanConf("host-local"))
 	case "floor":
 		c.floor(dirs.floor)
+	case "netavark":
+		c.netavark()
+	case "by-hand":
+		c.byHand()
 	}
 	return c
 }
@@ -96,7 +110,7 @@ func (c *contender) plugin(dir, command string, id int, netns string, conf map[s
 		full[k] = v
 	}
 	if full["noports"] == nil {
-		full["runtimeConfig"] = runtimeConfig(id)
+		full["runtimeConfig"] = c.runtimeConfig(id)
 	}
 	if prev != nil {
 		full["prevResult"] = prev
@@ -115,11 +129,11 @@ func (c *contender) plugin(dir, command string, id int, netns string, conf map[s
 func (c *contender) floor(program string) {
 	name := func(id int) string { return fmt.Sprintf("v%d", id) }
 	c.add = func(id int, netns string) error {
-		_, err := c.run(exec.Command(program, "add", netns, fmt.Sprint(hostPort(id)), name(id)))
+		_, err := c.run(exec.Command(program, "add", netns, fmt.Sprint(c.hostPort(id)), name(id)))
 		return err
 	}
 	c.del = func(id int, _ string) error {
-		_, err := c.run(exec.Command(program, "del", fmt.Sprint(hostPort(id)), name(id)))
+		_, err := c.run(exec.Command(program, "del", fmt.Sprint(c.hostPort(id)), name(id)))
 		return err
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -34,11 +35,16 @@ type order struct {
 	Rounds   int // ADD and DEL one after another
 	Parallel int // ADD so many by Workers at once, then DEL them
 	Workers  int
+
+	Dials      int  // connect so often to a published port
+	Throughput bool // of TCP between two containers
 }
 
 type answer struct {
 	Add, Del []time.Duration
 	Wall     time.Duration
+	Connect  []time.Duration
+	Rate     float64 // bits a second
 	PeakKiB  int64
 	Err      string
 }
@@ -117,11 +123,13 @@ func prepareHost(name string) error {
 		}
 	}
 	setup := "ip link set lo up"
-	if name == "floor" {
-		setup += "; ip link add br0 type bridge; ip link set br0 up; ip addr add 10.9.0.1/16 dev br0"
-	}
-	if strings.HasSuffix(name, "macvlan") {
+	switch {
+	case strings.HasSuffix(name, "macvlan"):
 		setup += macvlanParent
+	case strings.HasSuffix(name, "-port") || strings.HasSuffix(name, "-ports"):
+		setup += outsideClient
+	case name == "floor" || name == "by-hand":
+		setup += bridgeByHand
 	}
 	out, err := exec.Command("sh", "-ec", setup).CombinedOutput()
 	if err != nil {
@@ -143,7 +151,8 @@ func again(fn func() error) (err error) {
 
 type worker struct {
 	*contender
-	next int
+	next     int
+	listener net.Listener // in the first container
 }
 
 func (w *worker) serve(o order) (a answer, err error) {
@@ -159,10 +168,15 @@ func (w *worker) serve(o order) (a answer, err error) {
 		}
 		a.Add, a.Del = append(a.Add, add), append(a.Del, del)
 	}
-	if o.Parallel > 0 {
+	switch {
+	case o.Dials > 0:
+		a.Connect, err = w.connects(o.Dials)
+	case o.Throughput:
+		a.Rate, err = w.throughput()
+	case o.Parallel > 0:
 		return w.parallel(o)
 	}
-	return a, nil
+	return a, err
 }
 
 // container makes a namespace, untimed.

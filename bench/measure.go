@@ -24,6 +24,8 @@ const (
 type series struct {
 	add, del []time.Duration
 	parallel []time.Duration
+	connect  []time.Duration
+	rate     []float64 // bits a second
 	peak     int64
 }
 
@@ -31,7 +33,7 @@ type report struct{ by map[string]*series }
 
 func measure(dirs directories) (*report, error) {
 	r := &report{by: map[string]*series{}}
-	steps := []func(directories) error{r.sequential, r.parallelAdds, r.growth, r.macvlan}
+	steps := []func(directories) error{r.sequential, r.parallelAdds, r.growth, r.macvlan, r.podman, r.published, r.tcp}
 	for _, step := range steps {
 		if err := step(dirs); err != nil {
 			return nil, err
@@ -76,6 +78,10 @@ func (r *report) alternate(hosts map[string]*host, order order, turns int) error
 			}
 			s := r.by[l]
 			s.add, s.del, s.peak = append(s.add, a.Add...), append(s.del, a.Del...), max(s.peak, a.PeakKiB)
+			s.connect = append(s.connect, a.Connect...)
+			if order.Throughput {
+				s.rate = append(s.rate, a.Rate)
+			}
 			if order.Parallel > 0 {
 				s.parallel = append(s.parallel, a.Wall)
 			}
@@ -129,7 +135,7 @@ func (r *report) growth(dirs directories) error {
 	return r.alternate(hosts, order{Rounds: perTurn}, turns)
 }
 
-func quantile(d []time.Duration, q float64) time.Duration {
+func quantile[T time.Duration | float64](d []T, q float64) T {
 	if len(d) == 0 {
 		return 0
 	}
@@ -137,11 +143,13 @@ func quantile(d []time.Duration, q float64) time.Duration {
 	return d[min(len(d)-1, int(q*float64(len(d))))]
 }
 
-func median(d []time.Duration) time.Duration { return quantile(d, 0.5) }
+func median[T time.Duration | float64](d []T) T { return quantile(d, 0.5) }
 
 func ms(d time.Duration) string { return fmt.Sprintf("%.2f ms", float64(d)/1e6) }
 
-func ratio(a, b time.Duration) string { return fmt.Sprintf("%.2f", float64(a)/float64(b)) }
+func ratio[T time.Duration | float64](a, b T) string {
+	return fmt.Sprintf("%.2f", float64(a)/float64(b))
+}
 
 func (r *report) markdown() string {
 	var b strings.Builder
@@ -157,6 +165,8 @@ func (r *report) markdown() string {
 		{"at many", fmt.Sprintf("berth, %d endpoints on the host", manyEndoint)},
 		{"macvlan", "berth: macvlan"},
 		{"upstream-macvlan", "upstream " + upstreamVersion + ": macvlan + host-local"},
+		{"beside netavark", "berth: bridge, in turns with netavark"},
+		{"netavark", netavarkVersion() + ": bridge with one published port, no IPAM"},
 	} {
 		s := r.by[row[0]]
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %.1f MB |\n", row[1],
@@ -176,6 +186,11 @@ func (r *report) ratios() string {
 	row("DEL, berth to upstream's chain", ratio(median(s["berth"].del), median(s["upstream"].del)), "≤ 0.25")
 	row("ADD, berth to upstream, bridge and IPAM alone", ratio(median(s["berth-plain"].add), median(s["upstream-plain"].add)), "≤ 0.6")
 	row("ADD, berth to upstream, macvlan and IPAM", ratio(median(s["macvlan"].add), median(s["upstream-macvlan"].add)), "≤ 0.6")
+	row("ADD, berth to netavark", ratio(median(s["beside netavark"].add), median(s["netavark"].add)), "")
+	row("DEL, berth to netavark", ratio(median(s["beside netavark"].del), median(s["netavark"].del)), "")
+	row(fmt.Sprintf("connecting through a published port, %d published to one", manyPorts*portsHolder),
+		ratio(median(s["many ports"].connect), median(s["one port"].connect)), "≤ 1.1")
+	row("TCP throughput, berth's bridge to one made by hand", ratio(median(s["tcp"].rate), median(s["tcp by hand"].rate)), "≥ 0.97")
 	row(fmt.Sprintf("ADD at %d endpoints to %d", manyEndoint, fewEndpoint), ratio(median(s["at many"].add), median(s["at few"].add)), "≤ 1.15")
 	row(fmt.Sprintf("rate of %d ADDs by %d workers, berth to upstream", parallelN, workersN), ratio(median(s["upstream"].parallel), median(s["berth"].parallel)), "≥ 20")
 	return b.String()
