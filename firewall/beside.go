@@ -26,9 +26,15 @@ var places = map[uint8][]string{
 // such a policy that is one netlink request for both families. The rules of
 // this package still drop what they drop.
 func letPass(c *nlsock.Conn, bridge string) error {
-	drops, err := dropping(c)
+	drops, firewalld, err := dropping(c)
+	if err == nil && firewalld {
+		err = trust(c, bridge)
+	}
+	if err == nil {
+		err = legacyPass(bridge)
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("another firewall drops what is forwarded by default; accept %s there: %w", bridge, err)
 	}
 	for _, family := range drops {
 		place, err := placeFor(c, bridge, family)
@@ -42,25 +48,31 @@ func letPass(c *nlsock.Conn, bridge string) error {
 	return nil
 }
 
-// dropping are the families whose FORWARD has a policy of drop.
-func dropping(c *nlsock.Conn) (drops []uint8, err error) {
+// dropping are the families whose FORWARD has a policy of drop, and whether
+// there is a firewalld.
+func dropping(c *nlsock.Conn) (drops []uint8, firewalld bool, err error) {
 	families := []uint8{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6}
 	b := new(nftBatch)
 	for _, family := range families {
-		b.readChain("FORWARD", family)
+		b.readChain("filter", "FORWARD", family)
 	}
+	b.readChain(firewalldTable, firewalldChain, unix.NFPROTO_INET)
 	_, err = c.Do(&b.Batch, func(i int, _ uint16, payload []byte) {
+		if i == len(families) {
+			firewalld = true
+			return
+		}
 		policy := attribute(payload[4:], unix.NFTA_CHAIN_POLICY)
 		if len(policy) == 4 && policy[3] == 0 { // NF_DROP
 			drops = append(drops, families[i])
 		}
 	})
-	return drops, err
+	return drops, firewalld, err
 }
 
-func (b *nftBatch) readChain(name string, family uint8) {
+func (b *nftBatch) readChain(table, name string, family uint8) {
 	b.message(unix.NFT_MSG_GETCHAIN, 0, family, "read chain "+name)
-	b.String(unix.NFTA_CHAIN_TABLE, "filter")
+	b.String(unix.NFTA_CHAIN_TABLE, table)
 	b.String(unix.NFTA_CHAIN_NAME, name)
 }
 
@@ -69,7 +81,7 @@ func placeFor(c *nlsock.Conn, bridge string, family uint8) (string, error) {
 	chains := places[family]
 	b := new(nftBatch)
 	for _, name := range chains {
-		b.readChain(name, family)
+		b.readChain("filter", name, family)
 	}
 	found := make([]bool, len(chains))
 	if _, err := c.Do(&b.Batch, func(i int, _ uint16, _ []byte) { found[i] = true }); err != nil {
@@ -108,12 +120,13 @@ func acceptIn(place, bridge string, family uint8) error {
 
 // forgetPass removes the accepts of a bridge.
 func forgetPass(bridge string) error {
-	var errs []error
+	c, err := nlsock.Open(unix.NETLINK_NETFILTER)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	errs := []error{distrust(c, bridge), forgetLegacyPass(bridge)}
 	for family, chains := range places {
-		c, err := nlsock.Open(unix.NETLINK_NETFILTER)
-		if err != nil {
-			return err
-		}
 		for _, place := range chains {
 			if there, err := mentions(c, place, family, passMark(bridge)); err != nil || !there {
 				continue
@@ -122,7 +135,6 @@ func forgetPass(bridge string) error {
 				return ipt.DeleteIfExists("filter", place, spec...)
 			}))
 		}
-		c.Close()
 	}
 	return errors.Join(errs...)
 }

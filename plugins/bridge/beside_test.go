@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/berth-net/berth/firewall"
 	"github.com/berth-net/berth/plugins"
 )
 
@@ -36,5 +37,40 @@ func TestBesideAForwardPolicyOfDrop(t *testing.T) {
 				t.Errorf("the policy was changed:\n%s", out)
 			}
 		})
+	}
+}
+
+// The same by the tool that does without nftables, whose rules nftables does
+// not show.
+func TestBesideALegacyForwardPolicyOfDrop(t *testing.T) {
+	t.Parallel()
+	for _, place := range []string{"DOCKER-USER", "FORWARD"} {
+		t.Run(place, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			if out, err := w.host.Try("iptables-legacy", "-P", "FORWARD", "DROP"); err != nil {
+				t.Skipf("no legacy iptables (CONFIG_IP_NF_IPTABLES_LEGACY): %s", out)
+			}
+			if place != "FORWARD" {
+				w.host.Run("iptables-legacy", "-N", place)
+				w.host.Run("iptables-legacy", "-A", "FORWARD", "-j", place)
+			}
+			w.worksBeside()
+			w.add(request(w.host.NewContainer("c2"), "front", config(1, `"ipMasq":true,`)))
+			if out := w.host.Run("iptables-legacy", "-S", place); strings.Count(out, "berth:pass:br1") != 2 {
+				t.Errorf("not one accept each way in %s:\n%s", place, out)
+			}
+			w.forget()
+			if out := w.host.Run("iptables-legacy", "-S"); strings.Contains(out, "berth") || !strings.Contains(out, "-P FORWARD DROP") {
+				t.Errorf("after the network:\n%s", out)
+			}
+		})
+	}
+}
+
+func (w *world) forget() {
+	w.Helper()
+	if err := w.host.Do(func() error { return firewall.NFTables{}.Forget(&firewall.Network{Bridge: "br1"}) }); err != nil {
+		w.Error(err)
 	}
 }

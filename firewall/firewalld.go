@@ -1,0 +1,62 @@
+package firewall
+
+import (
+	"bytes"
+	"fmt"
+	"os/exec"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-net/berth/netdev/nlsock"
+)
+
+// firewalld has a base chain of its own that rejects, at its end, what no
+// zone accepts. Its table, and the chain that sends each device to its zone,
+// are named in its src/firewall/core/nftables.py.
+const (
+	firewalldTable = "firewalld"
+	firewalldChain = "filter_FORWARD"
+	firewalldZones = "filter_FORWARD_ZONES"
+)
+
+// trust puts a bridge that is in no zone into firewalld's trusted one, for as
+// long as firewalld runs: its permanent configuration is the administrator's.
+// A zone that the bridge is in already is the administrator's choice.
+func trust(c *nlsock.Conn, bridge string) error {
+	zoned, err := inZone(c, bridge)
+	if err != nil || zoned {
+		return err
+	}
+	return firewallCmd("--zone=trusted", "--add-interface="+bridge)
+}
+
+// distrust undoes trust. A bridge in another zone stays there.
+func distrust(c *nlsock.Conn, bridge string) error {
+	zoned, err := inZone(c, bridge)
+	if err != nil || !zoned || exec.Command("firewall-cmd", "--zone=trusted", "--query-interface="+bridge).Run() != nil {
+		return err
+	}
+	return firewallCmd("--zone=trusted", "--remove-interface="+bridge)
+}
+
+func firewallCmd(args ...string) error {
+	out, err := exec.Command("firewall-cmd", args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("firewall-cmd %q: %w: %s", args, err, bytes.TrimSpace(out))
+	}
+	return nil
+}
+
+// inZone looks for the bridge among the devices that have a zone.
+func inZone(c *nlsock.Conn, bridge string) (zoned bool, err error) {
+	b := new(nftBatch)
+	b.message(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, unix.NFPROTO_INET, "read zones of firewalld")
+	b.String(unix.NFTA_RULE_TABLE, firewalldTable)
+	b.String(unix.NFTA_RULE_CHAIN, firewalldZones)
+	name := make([]byte, unix.IFNAMSIZ)
+	copy(name, bridge)
+	_, err = c.Do(&b.Batch, func(_ int, _ uint16, payload []byte) {
+		zoned = zoned || bytes.Contains(payload, name)
+	})
+	return zoned, err
+}
