@@ -121,16 +121,21 @@ func (r *report) parallelAdds(dirs directories) error {
 }
 
 func (r *report) growth(dirs directories) error {
-	hosts, stop, err := r.hosts(dirs, map[string]string{"at few": "berth", "at many": "berth"})
+	hosts, stop, err := r.hosts(dirs, map[string]string{
+		"at few": "berth", "at many": "berth", "floor at few": "floor", "floor at many": "floor",
+	})
 	if err != nil {
 		return err
 	}
 	defer stop()
-	if _, err := hosts["at few"].do(order{Warm: fewEndpoint}); err != nil {
-		return err
-	}
-	if _, err := hosts["at many"].do(order{Warm: manyEndoint}); err != nil {
-		return err
+	for label, h := range hosts {
+		warm := fewEndpoint
+		if strings.HasSuffix(label, "many") {
+			warm = manyEndoint
+		}
+		if _, err := h.do(order{Warm: warm}); err != nil {
+			return err
+		}
 	}
 	return r.alternate(hosts, order{Rounds: perTurn}, turns)
 }
@@ -192,6 +197,7 @@ func (r *report) ratios() string {
 		ratio(median(s["many ports"].connect), median(s["one port"].connect)), "≤ 1.1")
 	row("TCP throughput, berth's bridge to one made by hand", ratio(median(s["tcp"].rate), median(s["tcp by hand"].rate)), "≥ 0.97")
 	row(fmt.Sprintf("ADD at %d endpoints to %d", manyEndoint, fewEndpoint), ratio(median(s["at many"].add), median(s["at few"].add)), "≤ 1.15")
+	row("the same of the floor: what the kernel's part grows by", ratio(median(s["floor at many"].add), median(s["floor at few"].add)), "")
 	row(fmt.Sprintf("rate of %d ADDs by %d workers, berth to upstream", parallelN, workersN), ratio(median(s["upstream"].parallel), median(s["berth"].parallel)), "≥ 20")
 	return b.String()
 }
