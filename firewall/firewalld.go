@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os/exec"
 
@@ -28,6 +29,41 @@ func trust(c *nlsock.Conn, bridge string) error {
 		return err
 	}
 	return firewallCmd("--zone=trusted", "--add-interface="+bridge)
+}
+
+// trustBeside is trust where there is a firewalld, for the iptables backend:
+// its own accepts are final in the tables of iptables, but not there.
+func trustBeside(bridges ...string) error {
+	if probeNFTables() != nil {
+		return nil // firewalld's rules are then in the tables of iptables
+	}
+	c, err := nlsock.Open(unix.NETLINK_NETFILTER)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	_, firewalld, err := dropping(c)
+	if err != nil || !firewalld {
+		return err
+	}
+	var errs []error
+	for _, bridge := range bridges {
+		errs = append(errs, trust(c, bridge))
+	}
+	return errors.Join(errs...)
+}
+
+// distrustBeside is distrust for the iptables backend.
+func distrustBeside(bridge string) error {
+	if probeNFTables() != nil {
+		return nil
+	}
+	c, err := nlsock.Open(unix.NETLINK_NETFILTER)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return distrust(c, bridge)
 }
 
 // distrust undoes trust. A bridge in another zone stays there.

@@ -147,9 +147,12 @@ func (f IPTables) Add(n *Network, e *Endpoint) error {
 	if err := f.can(e); err != nil {
 		return err
 	}
-	return f.change("add to", n, func(rules []iptRule, is4 bool) []iptRule {
+	if err := f.change("add to", n, func(rules []iptRule, is4 bool) []iptRule {
 		return merge(rules, append(networkRules(n, is4), endpointRules(n, e, is4)...))
-	})
+	}); err != nil {
+		return err
+	}
+	return trustBeside(n.Bridge)
 }
 
 func (IPTables) can(e *Endpoint) error {
@@ -171,9 +174,9 @@ func (f IPTables) Del(n *Network, e *Endpoint) error {
 
 // Forget implements Firewall.
 func (f IPTables) Forget(n *Network) error {
-	return f.change("remove", n, func(rules []iptRule, is4 bool) []iptRule {
+	return errors.Join(distrustBeside(n.Bridge), f.change("remove", n, func(rules []iptRule, is4 bool) []iptRule {
 		return slices.DeleteFunc(rules, func(r iptRule) bool { return strings.HasPrefix(r.id, n.Bridge+":") })
-	})
+	}))
 }
 
 // Check implements Firewall.
@@ -194,13 +197,17 @@ func (f IPTables) Check(n *Network, e *Endpoint) error {
 
 // Rebuild implements Firewall.
 func (f IPTables) Rebuild(all []Attachment) error {
-	return f.change("rebuild", &Network{Bridge: "every network"}, func(_ []iptRule, is4 bool) (rules []iptRule) {
+	err := f.change("rebuild", &Network{Bridge: "every network"}, func(_ []iptRule, is4 bool) (rules []iptRule) {
 		for i := range all {
 			n, e := &all[i].Network, &all[i].Endpoint
 			rules = merge(rules, append(networkRules(n, is4), endpointRules(n, e, is4)...))
 		}
 		return rules
 	})
+	if err != nil {
+		return err
+	}
+	return trustBeside(bridgesOf(all)...)
 }
 
 func (r *iptRule) same(o iptRule) bool { return r.chain == o.chain && r.id == o.id }

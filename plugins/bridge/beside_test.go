@@ -60,7 +60,7 @@ func TestBesideALegacyForwardPolicyOfDrop(t *testing.T) {
 			if out := w.host.Run("iptables-legacy", "-S", place); strings.Count(out, "berth:pass:br1") != 2 {
 				t.Errorf("not one accept each way in %s:\n%s", place, out)
 			}
-			w.forget()
+			w.forget("nftables")
 			if out := w.host.Run("iptables-legacy", "-S"); strings.Contains(out, "berth") || !strings.Contains(out, "-P FORWARD DROP") {
 				t.Errorf("after the network:\n%s", out)
 			}
@@ -68,9 +68,13 @@ func TestBesideALegacyForwardPolicyOfDrop(t *testing.T) {
 	}
 }
 
-func (w *world) forget() {
+func (w *world) forget(backend string) {
 	w.Helper()
-	if err := w.host.Do(func() error { return firewall.NFTables{}.Forget(&firewall.Network{Bridge: "br1"}) }); err != nil {
+	fw, err := firewall.Open(backend)
+	if err != nil {
+		w.Fatal(err)
+	}
+	if err := w.host.Do(func() error { return fw.Forget(&firewall.Network{Bridge: "br1"}) }); err != nil {
 		w.Error(err)
 	}
 }

@@ -60,8 +60,13 @@ func TestBesideUFW(t *testing.T) {
 
 func (w *world) worksBeside() {
 	w.Helper()
+	w.worksBesideWith(`"ipMasq":true,`)
+}
+
+func (w *world) worksBesideWith(keys string) {
+	w.Helper()
 	c := w.host.NewContainer("c1")
-	w.add(request(c, "front", config(1, `"ipMasq":true,`), plugins.PortMapping{HostPort: 8080, ContainerPort: 80, Protocol: "tcp"}))
+	w.add(request(c, "front", config(1, keys), plugins.PortMapping{HostPort: 8080, ContainerPort: 80, Protocol: "tcp"}))
 	serve(w.T, c.Host, 80)
 	serve(w.T, w.lan, 80)
 	w.reaches(w.lan, "192.0.2.1:8080", "192.0.2.2")

@@ -1,6 +1,7 @@
 package bridge_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,31 +34,45 @@ func TestBesideFirewalld(t *testing.T) {
 			t.Skip("no ", tool)
 		}
 	}
-	w := newWorld(t)
-	bus := filepath.Join(t.TempDir(), "bus.conf")
-	if err := os.WriteFile(bus, []byte(busConfig), 0o600); err != nil {
-		t.Fatal(err)
+	for _, backend := range backends(t) {
+		t.Run(backend, func(t *testing.T) {
+			t.Parallel()
+			besideFirewalld(t, backend)
+		})
 	}
-	w.host.Run("mkdir", "-p", "/run/dbus")
-	w.host.Background("dbus-daemon", "--config-file", bus, "--nofork", "--nopidfile")
-	nettest.Eventually(t, "the bus listens", func() error {
-		_, err := w.host.Try("test", "-S", "/run/dbus/system_bus_socket")
-		return err
-	})
-	w.host.Background("firewalld", "--nofork", "--nopid", "--log-target", "console")
-	nettest.Eventually(t, "firewalld runs", func() error {
-		_, err := w.host.Try("firewall-cmd", "--state")
-		return err
-	})
-	w.worksBeside()
+}
+
+func besideFirewalld(t *testing.T, backend string) {
+	w := newWorld(t)
+	w.startFirewalld()
+	w.worksBesideWith(fmt.Sprintf(`"ipMasq":true,"firewallBackend":%q,`, backend))
 	zone := func() string {
 		return strings.TrimSpace(w.host.Run("firewall-cmd", "--zone=trusted", "--list-interfaces"))
 	}
 	if got := zone(); got != "br1" {
 		t.Errorf("the trusted zone has %q", got)
 	}
-	w.forget()
+	w.forget(backend)
 	if got := zone(); got != "" {
 		t.Errorf("after the network the trusted zone has %q", got)
 	}
+}
+
+func (w *world) startFirewalld() {
+	w.Helper()
+	bus := filepath.Join(w.TempDir(), "bus.conf")
+	if err := os.WriteFile(bus, []byte(busConfig), 0o600); err != nil {
+		w.Fatal(err)
+	}
+	w.host.Run("mkdir", "-p", "/run/dbus")
+	w.host.Background("dbus-daemon", "--config-file", bus, "--nofork", "--nopidfile")
+	nettest.Eventually(w.T, "the bus listens", func() error {
+		_, err := w.host.Try("test", "-S", "/run/dbus/system_bus_socket")
+		return err
+	})
+	w.host.Background("firewalld", "--nofork", "--nopid", "--log-target", "console")
+	nettest.Eventually(w.T, "firewalld runs", func() error {
+		_, err := w.host.Try("firewall-cmd", "--state")
+		return err
+	})
 }

@@ -34,7 +34,7 @@ func (w *world) vantages(c2 *nettest.Container, network string) []reach {
 // over TCP and UDP, from everywhere.
 func TestPublishedRangesCarryTraffic(t *testing.T) {
 	t.Parallel()
-	for _, backend := range []string{"nftables", "iptables"} {
+	for _, backend := range backends(t) {
 		for _, protocol := range []string{"tcp", "udp"} {
 			t.Run(backend+"/"+protocol, func(t *testing.T) {
 				t.Parallel()
@@ -111,7 +111,7 @@ func (w *world) answers(v reach, port int, name string) {
 func TestPublishedSCTPCarriesTraffic(t *testing.T) {
 	t.Parallel()
 	requireSCTP(t)
-	for _, backend := range []string{"nftables", "iptables"} {
+	for _, backend := range backends(t) {
 		t.Run(backend, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
@@ -174,7 +174,7 @@ func openSCTP(t *testing.T, h *nettest.Host) (fd int) {
 // container's, from its sender.
 func TestPublishedSCTPReachesTheContainersPort(t *testing.T) {
 	t.Parallel()
-	for _, backend := range []string{"nftables", "iptables"} {
+	for _, backend := range backends(t) {
 		t.Run(backend, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
