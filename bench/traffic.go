@@ -111,13 +111,22 @@ func (w *worker) throughput() (float64, error) {
 	}
 	defer server.Wait()
 	defer server.Process.Kill()
-	var out []byte
 	for range 100 { // until it listens
+		// With -J a refused connection is no error of the command's.
+		var out []byte
 		if out, err = in("c2", "-c", devices[0].Addrs[0].Local, "-t", "1", "-J").Output(); err == nil {
-			break
+			var rate float64
+			if rate, err = received(out); err == nil {
+				return rate, nil
+			}
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
+	return 0, fmt.Errorf("%s: iperf3: %w", w.name, err)
+}
+
+// received is the rate in iperf3's report.
+func received(report []byte) (float64, error) {
 	var result struct {
 		End struct {
 			Received struct {
@@ -125,11 +134,11 @@ func (w *worker) throughput() (float64, error) {
 			} `json:"sum_received"`
 		}
 	}
-	if err == nil {
-		err = json.Unmarshal(out, &result)
+	if err := json.Unmarshal(report, &result); err != nil {
+		return 0, fmt.Errorf("read iperf3's report: %w", err)
 	}
-	if err != nil {
-		return 0, fmt.Errorf("%s: iperf3: %w: %s", w.name, err, out)
+	if result.End.Received.Rate == 0 {
+		return 0, fmt.Errorf("iperf3 reports no rate: %s", report)
 	}
 	return result.End.Received.Rate, nil
 }
