@@ -100,7 +100,7 @@ func TestInstallAndUninstall(t *testing.T) {
 		}
 	}
 	make("install-dropin")
-	for _, name := range []string{"bridge", "host", "overlay", "macvlan", "none", "berth-ipam", "loopback", "host-local"} {
+	for _, name := range []string{"bridge", "host", "overlay", "macvlan", "none", "berth-ipam", "loopback", "host-local", "dhcp"} {
 		if to, err := os.Readlink(filepath.Join(dest, "usr/lib/cni", name)); to != "berth-cni" {
 			t.Errorf("%s leads to %q, %v; want berth-cni", name, to, err)
 		}

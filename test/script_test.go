@@ -57,7 +57,7 @@ func build(dir string) error {
 			return fmt.Errorf("go %q: %w\n%s", args, err, out)
 		}
 	}
-	for _, name := range []string{"bridge", "host", "overlay", "macvlan", "none", "berth-ipam", "loopback", "host-local"} {
+	for _, name := range []string{"bridge", "host", "overlay", "macvlan", "none", "berth-ipam", "loopback", "host-local", "dhcp"} {
 		if err := os.Symlink("berth-cni", filepath.Join(dir, "cni", name)); err != nil {
 			return err
 		}

@@ -88,6 +88,9 @@ func (a *Attachment) begin(ctx context.Context, id netns.ID, spec Spec) (err err
 		if a.IPAM, err = ipam.ParseWith(spec.IPAM, ipRanges(a.req.Config)); err != nil {
 			return err
 		}
+		if err := a.findDelegate(); err != nil {
+			return err
+		}
 	}
 	err = a.store.Update(a.take)
 	if spec.Del == nil || !isTaken(err) {

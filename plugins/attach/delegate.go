@@ -24,6 +24,16 @@ import (
 // context may be what failed.
 const undoTimeout = 20 * time.Second
 
+// findDelegate fails where the configuration names an IPAM plugin that is not
+// there: before anything is touched, for its DEL could not be run either.
+func (a *Attachment) findDelegate() error {
+	if a.IPAM.Embedded() {
+		return nil
+	}
+	_, err := callOf(a.req, a.IPAM.Type).prepare("ADD")
+	return err
+}
+
 // delegateAdd runs the IPAM plugin that the configuration names, as the CNI
 // specification's section 4 says: it gets what we got, and it is told DEL
 // when it fails or when anything after it does.
