@@ -12,7 +12,7 @@ import (
 // How much is measured. Turns of a few rounds each alternate between the
 // contenders.
 const (
-	turns       = 12
+	turns       = 20
 	perTurn     = 5
 	parallelN   = 64
 	workersN    = 16
