@@ -50,6 +50,7 @@ test: bin/deps-test build
 	build/test.sh '$(TAGS)'
 
 lint: bin/staticcheck
+	$(GO) mod tidy -diff
 	$(GO) vet -tags '$(TAGS)' ./...
 	bin/staticcheck -tags '$(TAGS)' ./...
 
