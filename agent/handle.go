@@ -3,9 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"maps"
-	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/berth-net/berth/agent/api"
@@ -29,7 +26,7 @@ func (a *Agent) handle(ctx context.Context, req *api.Request) (*api.Answer, erro
 
 func (a *Agent) dispatch(ctx context.Context, req *api.Request) (string, *api.Answer, error) {
 	if req.Status != nil {
-		return "status", &api.Answer{Status: a.status()}, nil
+		return "status", &api.Answer{Status: a.status(ctx)}, nil
 	}
 	if a.cluster == nil {
 		return "cluster", nil, plugins.Errorf(plugins.CodeTryAgain, "the agent of this host was started without --etcd, so it knows no cluster")
@@ -75,52 +72,10 @@ func coded(err error) error {
 		return err
 	case errors.Is(err, cluster.ErrAway):
 		return &plugins.Error{Code: plugins.CodeTryAgain, Err: err}
+	case errors.Is(err, cluster.ErrInUse):
+		return &plugins.Error{Code: api.CodeInUse, Err: err}
 	case errors.Is(err, cluster.ErrClaimed), errors.Is(err, cluster.ErrVNITaken), errors.Is(err, cluster.ErrExists):
 		return &plugins.Error{Code: plugins.CodeInvalidConfig, Err: err}
 	}
 	return err
-}
-
-func (a *Agent) status() *api.Status {
-	s := &api.Status{Host: a.Name, Started: a.started, Networks: []string{}, Errors: []api.Problem{}}
-	a.mu.Lock()
-	s.Networks = slices.Sorted(maps.Keys(a.segments))
-	s.Errors = append(s.Errors, a.problems...)
-	a.mu.Unlock()
-	if a.cluster == nil {
-		return s
-	}
-	seen, err := a.cluster.Health()
-	view, count := a.cluster.View(), a.cluster.View().CountEndpoints()
-	s.Cluster = &api.Cluster{
-		Servers: a.Options.Cluster.Servers, Connected: err == nil && !seen.IsZero(), LastSeen: seen,
-		Revision: view.Revision(), Peers: []api.Peer{},
-	}
-	for _, h := range view.Hosts() {
-		if h.Name == a.Name {
-			s.Address = h.Address.String()
-			continue
-		}
-		s.Cluster.Peers = append(s.Cluster.Peers, api.Peer{Host: h.Name, Address: h.Address, Endpoints: count[h.Name]})
-	}
-	return s
-}
-
-func (a *Agent) inspect(name string) (*api.Network, error) {
-	view := a.cluster.View()
-	n := view.Network(name)
-	if n == nil {
-		return nil, plugins.Errorf(plugins.CodeInvalidConfig, "inspect network %s: %w", name, cluster.ErrNoNetwork)
-	}
-	out := &api.Network{Name: n.Name, VNI: n.VNI, Config: n.Config, Labels: n.Labels, Created: n.Created, Endpoints: []api.Endpoint{}, Blocks: []api.Block{}}
-	for _, e := range view.Endpoints(name) {
-		out.Endpoints = append(out.Endpoints, api.Endpoint{
-			Host: e.Host, ContainerID: e.ContainerID, IfName: e.IfName, Name: e.Name, MAC: e.MAC, Addresses: e.Addresses, Aliases: e.Aliases,
-		})
-	}
-	blocks := view.Blocks(name)
-	for _, p := range slices.SortedFunc(maps.Keys(blocks), netip.Prefix.Compare) {
-		out.Blocks = append(out.Blocks, api.Block{Prefix: p, Host: blocks[p]})
-	}
-	return out, nil
 }

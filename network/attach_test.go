@@ -246,13 +246,13 @@ func TestRemoveRefusesWhileAContainerIsConnected(t *testing.T) {
 		if err := cat.Remove(ctx, "front"); !errors.Is(err, network.ErrInUse) || !strings.Contains(err.Error(), "web") {
 			t.Errorf("removed while in use: %v", err)
 		}
-		if removed, err := cat.Prune(ctx, nil); len(removed) != 0 || err != nil {
+		if removed, err := cat.Prune(ctx, nil, nil); len(removed) != 0 || err != nil {
 			t.Errorf("pruned while in use: %v, %v", removed, err)
 		}
 		if err := cat.Disconnect(ctx, "front", ref, false); err != nil {
 			return err
 		}
-		removed, err := cat.Prune(ctx, nil)
+		removed, err := cat.Prune(ctx, nil, nil)
 		if len(removed) != 1 || removed[0] != "front" {
 			t.Errorf("pruned %v", removed)
 		}
@@ -285,7 +285,7 @@ func TestPruneCountsStoppedContainers(t *testing.T) {
 	for _, name := range []string{"used", "unused"} {
 		create(t, cat, network.CreateSpec{Name: name, Driver: "none"})
 	}
-	removed, err := cat.Prune(t.Context(), nil)
+	removed, err := cat.Prune(t.Context(), nil, nil)
 	if err != nil || !slices.Equal(removed, []string{"unused"}) {
 		t.Errorf("pruned %v, %v", removed, err)
 	}

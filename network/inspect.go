@@ -17,7 +17,7 @@ type Inspection struct {
 	Name       string
 	ID         string `json:"Id"`
 	Created    time.Time
-	Scope      string // "local"
+	Scope      string // "local", or "global" where the cluster has it
 	Driver     string
 	EnableIPv4 bool
 	EnableIPv6 bool
@@ -28,7 +28,9 @@ type Inspection struct {
 	Containers map[string]InspectedEndpoint // by container id
 	Options    map[string]string
 	Labels     map[string]string
+	Peers      []InspectedPeer `json:",omitempty"` // the cluster's other hosts
 
+	Cluster    *InspectedCluster `json:",omitempty"` // nil: the network is this host's alone
 	Origin     Origin
 	File       string
 	CNIVersion string
@@ -41,8 +43,8 @@ type IPAM struct {
 	Config []InspectedRange
 }
 
-// InspectedRange is one range and how much of it is in use. The counts are
-// those of this host.
+// InspectedRange is one range and how much of it is in use: on this host, or,
+// where the network is the cluster's, on all of them.
 type InspectedRange struct {
 	Subnet     netip.Prefix
 	RangeStart netip.Addr `json:",omitzero"`
@@ -80,7 +82,7 @@ func (c *Catalogue) Inspect(name string) (*Inspection, error) {
 		return nil, err
 	}
 	i := &Inspection{
-		Name: n.Name, ID: n.ID(), Created: n.Created, Scope: "local", Driver: n.Driver,
+		Name: n.Name, ID: n.ID(), Created: n.Created, Scope: n.Scope(), Driver: n.Driver,
 		Internal: n.Internal, Attachable: true, Containers: map[string]InspectedEndpoint{},
 		Options: orEmpty(n.Options), Labels: orEmpty(n.Labels),
 		Origin: n.Origin, File: n.File, CNIVersion: n.CNIVersion,

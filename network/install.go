@@ -77,6 +77,12 @@ func (c *Catalogue) installOne(name string, content []byte) error {
 	return nil
 }
 
+// FromCluster tells whether a network's file is as the cluster has it.
+func (c *Catalogue) FromCluster(name string) bool {
+	_, err := os.Stat(filepath.Join(c.dir, clusterMark+name))
+	return err == nil
+}
+
 func sameJSON(a, b []byte) bool {
 	var x, y bytes.Buffer
 	return json.Compact(&x, a) == nil && json.Compact(&y, b) == nil && bytes.Equal(x.Bytes(), y.Bytes())

@@ -116,8 +116,12 @@ func (c *Catalogue) removeDevices(ctx context.Context, n *Network) error {
 // Prune removes the networks that match the filters, that Create made, and
 // that no container uses: neither one that is attached nor one that is
 // stopped and joins the network when it is started. It returns the names of
-// those it removed, also beside an error.
-func (c *Catalogue) Prune(ctx context.Context, filters Filters) ([]string, error) {
+// those it removed, also beside an error. Each is removed by remove, which
+// refuses with ErrInUse what is attached; nil is Remove.
+func (c *Catalogue) Prune(ctx context.Context, filters Filters, remove func(name string) error) ([]string, error) {
+	if remove == nil {
+		remove = func(name string) error { return c.Remove(ctx, name) }
+	}
 	networks, _ := c.List() // what cannot be read is not ours
 	used, err := c.configured(ctx)
 	if err != nil {
@@ -129,7 +133,7 @@ func (c *Catalogue) Prune(ctx context.Context, filters Filters) ([]string, error
 		if n.Origin != Berth || slices.Contains(used, n.Name) || !filters.Match(n) {
 			continue
 		}
-		err := c.Remove(ctx, n.Name)
+		err := remove(n.Name)
 		switch {
 		case err == nil:
 			removed = append(removed, n.Name)

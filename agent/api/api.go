@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/endpoint"
+	"github.com/berth-net/berth/plugins"
 )
 
 // Version of the requests and answers. An agent refuses another.
@@ -40,6 +41,10 @@ type Answer struct {
 	Status  *Status  `json:"status,omitempty"`
 	Network *Network `json:"network,omitempty"`
 }
+
+// CodeInUse is the code of a network that cannot be removed because of an
+// endpoint somewhere in the cluster. Codes from 100 on are a plugin's own.
+const CodeInUse plugins.Code = 100
 
 // Error carries the code that a CNI caller is told.
 type Error struct {
@@ -111,7 +116,9 @@ type Network struct {
 	Config    json.RawMessage   `json:"config"`
 	Labels    map[string]string `json:"labels,omitempty"`
 	Created   time.Time         `json:"created"`
-	Endpoints []Endpoint        `json:"endpoints"`
+	Host      string            `json:"host"`      // that was asked
+	Endpoints []Endpoint        `json:"endpoints"` // of all hosts
+	Peers     []Peer            `json:"peers"`     // the other living hosts
 	Blocks    []Block           `json:"blocks"`
 }
 
@@ -135,28 +142,39 @@ type Block struct {
 
 // Status is how the agent does.
 type Status struct {
-	Host     string    `json:"host"`
-	Address  string    `json:"address,omitempty"` // VTEP
-	Started  time.Time `json:"started"`
-	Cluster  *Cluster  `json:"cluster,omitempty"` // nil: one host
-	Networks []string  `json:"networks"`
-	Errors   []Problem `json:"errors"` // the last ones, newest first
+	Host     string          `json:"host"`
+	Address  string          `json:"address,omitempty"` // VTEP
+	Started  time.Time       `json:"started"`
+	Cluster  *Cluster        `json:"cluster,omitempty"` // nil: one host
+	Networks []NetworkStatus `json:"networks"`          // that have endpoints here
+	Errors   []Problem       `json:"errors"`            // the last ones, newest first
+}
+
+// NetworkStatus is a network that the agent serves.
+type NetworkStatus struct {
+	Name      string `json:"name"`
+	VNI       uint32 `json:"vni"`
+	Here      int    `json:"here"`      // endpoints on this host
+	Elsewhere int    `json:"elsewhere"` // on the others
 }
 
 // Cluster is the agent's view of the others.
 type Cluster struct {
-	Servers   []string  `json:"servers"`
-	Connected bool      `json:"connected"`
-	LastSeen  time.Time `json:"lastSeen"` // when etcd last answered
-	Revision  int64     `json:"revision"` // that this host has applied
-	Peers     []Peer    `json:"peers"`
+	Servers   []string      `json:"servers"`
+	Connected bool          `json:"connected"`
+	Error     string        `json:"error,omitempty"` // why not
+	LastSeen  time.Time     `json:"lastSeen"`        // when etcd last answered
+	Revision  int64         `json:"revision"`        // that this host has applied
+	Behind    int           `json:"behind"`          // keys that changed since
+	RoundTrip time.Duration `json:"roundTrip"`       // of a request to etcd, in nanoseconds
+	Peers     []Peer        `json:"peers"`
 }
 
 // Peer is another host.
 type Peer struct {
 	Host      string     `json:"host"`
 	Address   netip.Addr `json:"address"`
-	Endpoints int        `json:"endpoints"`
+	Endpoints int        `json:"endpoints"` // of the network asked for, or of all
 }
 
 // Problem is something that went wrong.

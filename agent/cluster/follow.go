@@ -75,6 +75,23 @@ func (c *Client) get(ctx context.Context, key string, opts ...clientv3.OpOption)
 	return got, c.seen("read etcd", err)
 }
 
+// lagPatience is how long Lag waits: who asks is looking at a terminal.
+const lagPatience = time.Second
+
+// Lag asks etcd how many keys have changed that the view does not show yet (at
+// most a page of them), and how long the answer took.
+func (c *Client) Lag(ctx context.Context) (behind int, took time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(ctx, lagPatience)
+	defer cancel()
+	begin := time.Now()
+	got, err := c.get(ctx, Root, clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithLimit(page),
+		clientv3.WithMinModRev(c.view.Revision()+1))
+	if err != nil {
+		return 0, 0, err
+	}
+	return len(got.Kvs), time.Since(begin), nil
+}
+
 // watch applies what changes from a revision on.
 func (c *Client) watch(ctx context.Context, from int64) error {
 	// Without a leader a watch would wait in silence (a server that is cut off

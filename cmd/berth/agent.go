@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +11,6 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -143,50 +141,6 @@ func (f *agentFlags) tls() (*tls.Config, error) {
 		c.Certificates = []tls.Certificate{pair}
 	}
 	return c, nil
-}
-
-func agentStatusCommand() *cobra.Command {
-	asJSON := false
-	cmd := &cobra.Command{
-		Use:   "status",
-		Short: "Show the agent's peers, networks and last errors",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			store, err := state.Default()
-			if err != nil {
-				return err
-			}
-			answer, err := api.Call(cmd.Context(), store, api.Request{Status: &struct{}{}})
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(answer.Status)
-			}
-			return printStatus(cmd.OutOrStdout(), answer.Status)
-		},
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return cmd
-}
-
-func printStatus(out io.Writer, s *api.Status) error {
-	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
-	fmt.Fprintf(w, "host\t%s %s\nsince\t%s\nnetworks\t%v\n", s.Host, s.Address, s.Started.Format(time.RFC3339), s.Networks)
-	if c := s.Cluster; c != nil {
-		state := "connected"
-		if !c.Connected {
-			state = "away since " + c.LastSeen.Format(time.RFC3339)
-		}
-		fmt.Fprintf(w, "etcd\t%v %s, revision %d\n", c.Servers, state, c.Revision)
-		for _, p := range c.Peers {
-			fmt.Fprintf(w, "peer\t%s %s, %d endpoints\n", p.Host, p.Address, p.Endpoints)
-		}
-	}
-	for _, p := range s.Errors {
-		fmt.Fprintf(w, "error\t%s %s: %s\n", p.Time.Format(time.RFC3339), p.What, p.Message)
-	}
-	return w.Flush()
 }
 
 func agentForgetCommand() *cobra.Command {

@@ -88,7 +88,7 @@ func rowOf(n *network.Network) networkRow {
 	}
 	row := networkRow{
 		Driver: n.Driver, ID: n.ID()[:12], IPv6: strconv.FormatBool(ipv6), Internal: strconv.FormatBool(n.Internal),
-		Labels: labelText(n.Labels), Name: n.Name, Scope: "local",
+		Labels: labelText(n.Labels), Name: n.Name, Scope: n.Scope(),
 		Subnets: strings.Join(subnets, ", "), Origin: string(n.Origin), File: n.File, labels: n.Labels,
 	}
 	if !n.Created.IsZero() {
@@ -121,7 +121,7 @@ func networkInspectCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return inspectNetworks(cmd.OutOrStdout(), c, format, args)
+			return inspectNetworks(cmd, c, format, args)
 		},
 	}
 	cmd.Flags().StringVarP(&format, "format", "f", "", `"json", or a Go template such as "{{.Driver}}"`)
@@ -129,16 +129,16 @@ func networkInspectCommand() *cobra.Command {
 }
 
 // inspectNetworks shows those that there are, also when one is not.
-func inspectNetworks(w io.Writer, c *network.Catalogue, format string, names []string) error {
+func inspectNetworks(cmd *cobra.Command, c *network.Catalogue, format string, names []string) error {
 	found := []*network.Inspection{}
 	errs := eachOf(names, func(name string) error {
-		i, err := c.Inspect(name)
+		i, err := inspectNetwork(cmd, c, name)
 		if err == nil {
 			found = append(found, i)
 		}
 		return err
 	})
-	if err := printInspections(w, format, found); err != nil {
+	if err := printInspections(cmd.OutOrStdout(), format, found); err != nil {
 		return err
 	}
 	return errs
@@ -198,9 +198,13 @@ func describeNetwork(w io.Writer, n *network.Inspection) {
 	field("Options", labelText(n.Options))
 	field("Labels", labelText(n.Labels))
 	field("Addresses", n.IPAM.Driver)
+	if n.Cluster != nil {
+		field("VNI", strconv.FormatUint(uint64(n.Cluster.VNI), 10))
+	}
 	tw.Flush()
 	describeRanges(w, n)
 	describeContainers(w, n)
+	describeCluster(w, n)
 }
 
 func describeRanges(w io.Writer, n *network.Inspection) {

@@ -72,7 +72,7 @@ func prune(cmd *cobra.Command, filters network.Filters) error {
 	if err != nil {
 		return err
 	}
-	removed, err := c.Prune(cmd.Context(), filters)
+	removed, err := c.Prune(cmd.Context(), filters, func(name string) error { return removeNetwork(cmd, c, name) })
 	for _, name := range removed {
 		fmt.Fprintln(cmd.OutOrStdout(), name)
 	}

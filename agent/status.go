@@ -1,0 +1,103 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/berth-net/berth/agent/api"
+	"github.com/berth-net/berth/agent/cluster"
+	"github.com/berth-net/berth/plugins"
+)
+
+// status is how this agent does: what it serves, whom it sees, how far it is
+// behind, and what went wrong.
+func (a *Agent) status(ctx context.Context) *api.Status {
+	s := &api.Status{Host: a.Name, Started: a.started, Networks: []api.NetworkStatus{}, Errors: []api.Problem{}}
+	a.mu.Lock()
+	s.Errors = append(s.Errors, a.problems...)
+	served := slices.Sorted(maps.Keys(a.segments))
+	a.mu.Unlock()
+	if a.cluster == nil {
+		return s
+	}
+	for _, name := range served {
+		s.Networks = append(s.Networks, a.networkStatus(name))
+	}
+	s.Cluster = a.clusterStatus(ctx)
+	s.Cluster.Peers = a.peers(a.cluster.View().CountEndpoints())
+	if h := a.cluster.View().Host(a.Name); h != nil {
+		s.Address = h.Address.String()
+	}
+	return s
+}
+
+// networkStatus tells how many endpoints a network has here and elsewhere.
+func (a *Agent) networkStatus(name string) api.NetworkStatus {
+	s := api.NetworkStatus{Name: name}
+	view := a.cluster.View()
+	if n := view.Network(name); n != nil {
+		s.VNI = n.VNI
+	}
+	for _, e := range view.Endpoints(name) {
+		if e.Host == a.Name {
+			s.Here++
+		} else {
+			s.Elsewhere++
+		}
+	}
+	return s
+}
+
+func (a *Agent) clusterStatus(ctx context.Context) *api.Cluster {
+	behind, took, lagErr := a.cluster.Lag(ctx)
+	seen, err := a.cluster.Health()
+	s := &api.Cluster{
+		Servers: a.Options.Cluster.Servers, Connected: err == nil && lagErr == nil && !seen.IsZero(), LastSeen: seen,
+		Revision: a.cluster.View().Revision(), Behind: behind, RoundTrip: took,
+	}
+	if err := cmp.Or(err, lagErr); err != nil {
+		s.Error = err.Error()
+	}
+	return s
+}
+
+// peers are the other living hosts, with how many of the endpoints that were
+// counted each has.
+func (a *Agent) peers(count map[string]int) []api.Peer {
+	peers := []api.Peer{}
+	for _, h := range a.cluster.View().Hosts() {
+		if h.Name != a.Name {
+			peers = append(peers, api.Peer{Host: h.Name, Address: h.Address, Endpoints: count[h.Name]})
+		}
+	}
+	return peers
+}
+
+// inspect is what the cluster knows of a network.
+func (a *Agent) inspect(name string) (*api.Network, error) {
+	view := a.cluster.View()
+	n := view.Network(name)
+	if n == nil {
+		return nil, plugins.Errorf(plugins.CodeInvalidConfig, "inspect network %s: %w", name, cluster.ErrNoNetwork)
+	}
+	out := &api.Network{
+		Name: n.Name, VNI: n.VNI, Config: n.Config, Labels: n.Labels, Created: n.Created,
+		Host: a.Name, Endpoints: []api.Endpoint{}, Blocks: []api.Block{},
+	}
+	count := map[string]int{}
+	for _, e := range view.Endpoints(name) {
+		count[e.Host]++
+		out.Endpoints = append(out.Endpoints, api.Endpoint{
+			Host: e.Host, ContainerID: e.ContainerID, IfName: e.IfName, Name: e.Name, MAC: e.MAC, Addresses: e.Addresses, Aliases: e.Aliases,
+		})
+	}
+	out.Peers = a.peers(count)
+	blocks := view.Blocks(name)
+	for _, p := range slices.SortedFunc(maps.Keys(blocks), netip.Prefix.Compare) {
+		out.Blocks = append(out.Blocks, api.Block{Prefix: p, Host: blocks[p]})
+	}
+	return out, nil
+}
