@@ -8,6 +8,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-net/berth/netdev/nlsock"
 )
 
 // AnyMAC is the all-zero address under which a VXLAN device keeps the peers
@@ -25,7 +27,7 @@ type FDBEntry struct {
 // there: an exclusive create would fail on a leftover, and on the entry of a
 // container that has moved.
 func (h *Handle) ReplaceFDB(vxlan Link, mac net.HardwareAddr, remote netip.Addr) error {
-	if err := h.nl.NeighSet(vxlanEntry(vxlan, mac, remote)); err != nil {
+	if err := h.changeFDB(unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, vxlan, mac, remote); err != nil {
 		return fmt.Errorf("set FDB entry %s of %s to %s: %w", mac, vxlan.Attrs().Name, remote, err)
 	}
 	return nil
@@ -34,7 +36,7 @@ func (h *Handle) ReplaceFDB(vxlan Link, mac net.HardwareAddr, remote netip.Addr)
 // AppendFDB adds a VTEP to the destinations of a MAC, AnyMAC mostly. One that
 // is there already is success.
 func (h *Handle) AppendFDB(vxlan Link, mac net.HardwareAddr, remote netip.Addr) error {
-	if err := h.nl.NeighAppend(vxlanEntry(vxlan, mac, remote)); err != nil {
+	if err := h.changeFDB(unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_APPEND, vxlan, mac, remote); err != nil {
 		return fmt.Errorf("add FDB entry %s of %s to %s: %w", mac, vxlan.Attrs().Name, remote, err)
 	}
 	return nil
@@ -42,7 +44,7 @@ func (h *Handle) AppendFDB(vxlan Link, mac net.HardwareAddr, remote netip.Addr) 
 
 // DeleteFDB removes a destination of a MAC. One that is not there is success.
 func (h *Handle) DeleteFDB(vxlan Link, mac net.HardwareAddr, remote netip.Addr) error {
-	if err := h.nl.NeighDel(vxlanEntry(vxlan, mac, remote)); err != nil && !missing(err) {
+	if err := h.changeFDB(unix.RTM_DELNEIGH, 0, vxlan, mac, remote); err != nil && !missing(err) {
 		return fmt.Errorf("delete FDB entry %s of %s to %s: %w", mac, vxlan.Attrs().Name, remote, err)
 	}
 	return nil
@@ -75,11 +77,33 @@ func (h *Handle) fdbDump(link Link) ([]netlink.Neigh, error) {
 	return neighs, nil
 }
 
-func vxlanEntry(vxlan Link, mac net.HardwareAddr, remote netip.Addr) *netlink.Neigh {
-	return &netlink.Neigh{
-		LinkIndex: vxlan.Attrs().Index, Family: unix.AF_BRIDGE, Flags: unix.NTF_SELF,
-		State: unix.NUD_PERMANENT | unix.NUD_NOARP, IP: remote.AsSlice(), HardwareAddr: mac,
+// changeFDB sends one entry. Where the VXLAN device is bound to an underlay
+// device the entry is too: the kernel takes it from the entry alone, and would
+// else send by whatever route leads to remote (vxlan_xmit_one of
+// drivers/net/vxlan/vxlan_core.c). The library has no attribute for it.
+func (h *Handle) changeFDB(typ, flags uint16, vxlan Link, mac net.HardwareAddr, remote netip.Addr) error {
+	sock, err := h.socket()
+	if err != nil {
+		return err
 	}
+	var b nlsock.Batch
+	b.Message(typ, flags, "FDB entry")
+	b.U8(unix.AF_BRIDGE)
+	b.Zeros(3)
+	b.U32(uint32(vxlan.Attrs().Index))
+	b.U16(unix.NUD_PERMANENT | unix.NUD_NOARP)
+	b.U8(unix.NTF_SELF)
+	b.U8(0) // the end of struct ndmsg
+	b.Bytes(unix.NDA_DST, remote.AsSlice())
+	b.Bytes(unix.NDA_LLADDR, mac)
+	if v, ok := vxlan.(*netlink.Vxlan); ok && v.VtepDevIndex != 0 {
+		b.Uint32(unix.NDA_IFINDEX, uint32(v.VtepDevIndex))
+	}
+	failed, err := sock.Do(&b, nil)
+	if len(failed) > 0 {
+		return failed[0].Errno
+	}
+	return err
 }
 
 // ReplaceBridgeFDB makes a bridge's port the way to a MAC, for good.

@@ -15,6 +15,7 @@ import (
 	vns "github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"github.com/berth-net/berth/netdev/nlsock"
 	"github.com/berth-net/berth/netns"
 )
 
@@ -29,8 +30,9 @@ const attempts = 10
 // Handle is an open rtnetlink socket in one namespace. It is for one
 // goroutine at a time.
 type Handle struct {
-	nl *netlink.Handle
-	ns *netns.Handle // nil: the thread's own
+	nl   *netlink.Handle
+	ns   *netns.Handle // nil: the thread's own
+	sock *nlsock.Conn  // for what the library has no method for; nil until it is needed
 }
 
 // Here opens a handle in the calling thread's namespace.
@@ -52,7 +54,24 @@ func In(ns *netns.Handle) (*Handle, error) {
 }
 
 // Close closes the socket, not the namespace.
-func (h *Handle) Close() { h.nl.Close() }
+func (h *Handle) Close() {
+	h.nl.Close()
+	if h.sock != nil {
+		h.sock.Close()
+	}
+}
+
+// socket is the handle's own, opened when it is first asked for.
+func (h *Handle) socket() (*nlsock.Conn, error) {
+	if h.sock != nil {
+		return h.sock, nil
+	}
+	err := h.inside(func() (err error) {
+		h.sock, err = nlsock.Open(unix.NETLINK_ROUTE)
+		return err
+	})
+	return h.sock, err
+}
 
 // inside runs fn in the handle's namespace, for what is not netlink.
 func (h *Handle) inside(fn func() error) error {

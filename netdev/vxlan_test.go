@@ -134,3 +134,35 @@ func TestBridgeEntriesNeighboursAndPortFlags(t *testing.T) {
 		}
 	}
 }
+
+// An entry that does not name the underlay device would be sent as routed.
+func TestFDBEntriesLeaveByTheUnderlayDevice(t *testing.T) {
+	t.Parallel()
+	h, peer := nettest.NewHost(t, "h"), nettest.NewHost(t, "peer")
+	nettest.Link(h, "tunnel", []string{"fe80::1/64"}, peer, "tunnel", nil)
+	dev := handle(t, h)
+	tunnel, err := dev.Link("tunnel")
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := vxlanSpec("vx0")
+	spec.Local, spec.Underlay = netip.MustParseAddr("fe80::1"), tunnel.Attrs().Index
+	vx, err := dev.AddVXLAN(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mac := net.HardwareAddr{2, 0, 0, 0, 0, 9}
+	if err := dev.ReplaceFDB(vx, mac, netip.MustParseAddr("fe80::2")); err != nil {
+		t.Fatal(err)
+	}
+	const want = "02:00:00:00:00:09 dst fe80::2 via tunnel"
+	if out := h.Run("bridge", "fdb", "show", "dev", "vx0"); !strings.Contains(out, want) {
+		t.Errorf("the FDB lacks %q:\n%s", want, out)
+	}
+	if err := dev.DeleteFDB(vx, mac, netip.MustParseAddr("fe80::2")); err != nil {
+		t.Fatal(err)
+	}
+	if out := h.Run("bridge", "fdb", "show", "dev", "vx0"); strings.Contains(out, "fe80::2") {
+		t.Errorf("the entry is left:\n%s", out)
+	}
+}
