@@ -14,6 +14,7 @@ import (
 	"github.com/coreos/go-iptables/iptables"
 	"golang.org/x/sys/unix"
 
+	"github.com/berth-net/berth/netdev"
 	"github.com/berth-net/berth/plugins"
 )
 
@@ -152,6 +153,11 @@ func (f IPTables) Add(n *Network, e *Endpoint) error {
 	}); err != nil {
 		return err
 	}
+	if e.Port != "" {
+		if err := guardPort(e); err != nil {
+			return err
+		}
+	}
 	return trustBeside(n.Bridge)
 }
 
@@ -159,8 +165,6 @@ func (IPTables) can(e *Endpoint) error {
 	switch {
 	case e.Strict:
 		return fmt.Errorf("strictPublish: %w; use nftables", ErrUnsupported)
-	case e.Port != "":
-		return fmt.Errorf("macspoofchk: %w; use nftables", ErrUnsupported)
 	}
 	return nil
 }
@@ -192,6 +196,9 @@ func (f IPTables) Check(n *Network, e *Endpoint) error {
 			}
 		}
 	}
+	if e.Port != "" {
+		return checkPort(e)
+	}
 	return nil
 }
 
@@ -207,7 +214,20 @@ func (f IPTables) Rebuild(all []Attachment) error {
 	if err != nil {
 		return err
 	}
-	return trustBeside(bridgesOf(all)...)
+	return errors.Join(guardPorts(all), trustBeside(bridgesOf(all)...))
+}
+
+// guardPorts passes over ports that are gone.
+func guardPorts(all []Attachment) error {
+	var errs []error
+	for i := range all {
+		if e := &all[i].Endpoint; e.Port != "" {
+			if err := guardPort(e); !errors.Is(err, netdev.ErrNotFound) {
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (r *iptRule) same(o iptRule) bool { return r.chain == o.chain && r.id == o.id }

@@ -79,10 +79,20 @@ func TestAdministratorsRulesWin(t *testing.T) {
 // addresses.
 func TestForgedAddresses(t *testing.T) {
 	t.Parallel()
+	for _, backend := range backends(t) {
+		t.Run(backend, func(t *testing.T) {
+			t.Parallel()
+			forgeAddresses(t, backend)
+		})
+	}
+}
+
+func forgeAddresses(t *testing.T, backend string) {
 	w := newWorld(t)
 	evil, peer := w.host.NewContainer("evil"), w.host.NewContainer("peer")
-	conf := config(1, `"macspoofchk":true,`)
-	r := w.add(request(evil, "front", conf))
+	conf := config(1, fmt.Sprintf(`"macspoofchk":true,"firewallBackend":%q,`, backend))
+	req := request(evil, "front", conf)
+	r := w.add(req)
 	p := w.add(request(peer, "front", conf))
 	serve(t, peer.Host, 80)
 	w.reaches(evil.Host, at(address(p, true), 80), address(r, true))
@@ -96,6 +106,9 @@ func TestForgedAddresses(t *testing.T) {
 		}
 	}
 	evil.Run("ip", "address", "del", "10.1.0.77/24", "dev", "eth0")
+	if err := w.check(req); err != nil {
+		t.Error(err)
+	}
 	evil.Run("ip", "link", "set", "eth0", "address", "02:00:00:00:00:66")
 	w.cannotReach(evil.Host, at(address(p, true), 80))
 }
