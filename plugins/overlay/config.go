@@ -101,6 +101,9 @@ func (c *Config) checkControlPlane() error {
 		if len(c.Peers) > 0 {
 			return fmt.Errorf("peers: are for the static control plane; with controlPlane %q they are found", c.ControlPlane)
 		}
+		if c.ControlPlane == EVPN && !c.Local.IsValid() && c.Underlay == "" {
+			return fmt.Errorf("local: the evpn control plane needs this host's address in the fabric, or underlay, the device that has it")
+		}
 	default:
 		return fmt.Errorf("controlPlane: %q is unknown; use %q, %q or %q", c.ControlPlane, Static, Etcd, EVPN)
 	}

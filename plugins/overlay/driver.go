@@ -40,6 +40,8 @@ type driven struct {
 	IPMasq   bool         `json:"ipMasq,omitempty"`
 	Internal bool         `json:"internal,omitempty"`
 
+	ControlPlane string `json:"controlPlane,omitempty"`
+
 	IPAM json.RawMessage `json:"ipam,omitempty"` // as the agent cut it down
 }
 
@@ -84,7 +86,7 @@ func (d *Driver) spec(c *Config, req *plugins.Request) (attach.Spec, error) {
 		HostIfName: hostName(req), IPAM: c.IPAM, Ports: req.Runtime.PortMappings, Del: d.Del,
 		Driven: driven{
 			Bridge: c.Bridge, VXLAN: c.vxlanName(), VNI: c.VNI, Port: c.Port, Local: c.Local, IPAM: c.IPAM,
-			Gateways: addrsOf(gateways), IPMasq: c.IPMasq, Internal: c.Internal,
+			Gateways: addrsOf(gateways), IPMasq: c.IPMasq, Internal: c.Internal, ControlPlane: c.ControlPlane,
 		},
 	}, err
 }
@@ -171,7 +173,7 @@ func teardown(req *plugins.Request, r *endpoint.Record, was driven) error {
 		}
 		errs = append(errs, err)
 	}
-	return errors.Join(append(errs, dev.DeleteLink(hostName(req)))...)
+	return errors.Join(append(errs, withdrawFromFabric(dev, was, r), dev.DeleteLink(hostName(req)))...)
 }
 
 // GC removes what the request does not list.

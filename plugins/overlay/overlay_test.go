@@ -147,6 +147,7 @@ func TestConfigurationIsRefusedBeforeAnythingIsTouched(t *testing.T) {
 		`{"vni":1,"peers":["192.0.2.2"],"bridge":"a/b"}`:          "bridge",
 		`{"vni":1,"peers":["192.0.2.2"],"controlPlane":"gossip"}`: "controlPlane",
 		`{"vni":1,"peers":["192.0.2.2"],"controlPlane":"evpn"}`:   "peers",
+		`{"vni":1,"controlPlane":"evpn"}`:                         "underlay",
 		`{"vni":"x","peers":["192.0.2.2"]}`:                       "decode",
 		`{"vni":1,"port":65536,"peers":["192.0.2.2"]}`:            "decode",
 		`{"vni":1,"peers":["192.0.2.300"]}`:                       "decode",

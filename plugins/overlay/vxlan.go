@@ -88,12 +88,14 @@ func (s *segment) connect(bridge netdev.Link, p *place) error {
 }
 
 // portFlags: static hosts do not know each other's containers and so must ask
-// and learn; the other control planes say exactly who is where.
+// and learn; the other control planes say exactly who is where. EVPN has hosts
+// that are not berth's, whose endpoints may be silent until they are asked:
+// what nobody has told of is flooded there (RFC 7432, section 11).
 func (s *segment) portFlags() netdev.BridgePort {
 	if s.ControlPlane == Static {
 		return netdev.BridgePort{Learning: true, Flood: true}
 	}
-	return netdev.BridgePort{NeighSuppress: true, Learning: s.ControlPlane == EVPN, Flood: s.ControlPlane == EVPN}
+	return netdev.BridgePort{NeighSuppress: true, Flood: s.ControlPlane == EVPN}
 }
 
 // device finds the VXLAN device or makes it, also anew where the one that is

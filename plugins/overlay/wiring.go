@@ -79,6 +79,9 @@ func (w *wiring) connect(ctx context.Context) (*plugins.Result, error) {
 	if err := errors.Join(w.dev.SyncCarrier(hostName(w.req)), w.dev.SyncCarrier(w.Bridge)); err != nil {
 		return nil, err
 	}
+	if err := w.tellFabric(bridge); err != nil {
+		return nil, err
+	}
 	if err := w.a.Announce(w.inner, link); err != nil {
 		return nil, err
 	}

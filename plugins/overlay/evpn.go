@@ -1,0 +1,55 @@
+package overlay
+
+import (
+	"errors"
+	"net"
+
+	"github.com/berth-net/berth/endpoint"
+	"github.com/berth-net/berth/netdev"
+)
+
+// tellFabric has the kernel's tables say where the container is, for a BGP
+// daemon to read: the bridge's forwarding table becomes MAC routes, and the
+// neighbours of the bridge, which is the segment's interface on this host,
+// become MAC/IP routes (RFC 7432, section 7.2). Entries that the kernel
+// learns by itself would do, but they age, and a container that is silent for
+// five minutes would leave the fabric.
+func (w *wiring) tellFabric(bridge netdev.Link) error {
+	if w.ControlPlane != EVPN {
+		return nil
+	}
+	port, err := w.dev.Link(hostName(w.req))
+	if err != nil {
+		return err
+	}
+	mac := net.HardwareAddr(w.a.Record.MAC)
+	if err := w.dev.ReplaceBridgeFDB(port, mac); err != nil {
+		return err
+	}
+	w.a.OnAbort(func() error { return withdrawFromFabric(w.dev, w.driven, w.a.Record) })
+	for _, p := range w.a.Record.Addresses {
+		if err := w.dev.ReplaceNeighbour(bridge, p.Addr(), mac); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// withdrawFromFabric removes the neighbours; the forwarding entry goes with
+// its port. A bridge that is gone has taken them along.
+func withdrawFromFabric(dev *netdev.Handle, was driven, r *endpoint.Record) error {
+	if r == nil || was.ControlPlane != EVPN {
+		return nil
+	}
+	bridge, err := dev.Link(was.Bridge)
+	if errors.Is(err, netdev.ErrNotFound) {
+		return nil
+	}
+	errs := []error{err}
+	for _, p := range r.Addresses {
+		if err == nil {
+			errs = append(errs, dev.DeleteNeighbour(bridge, p.Addr()))
+		}
+	}
+	return errors.Join(errs...)
+}
