@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs the Debian packages of build/packages.txt that are missing.
+# Installs the Debian packages of build/packages.txt that are missing, and
+# unpacks below bin/ those that are marked so.
 # usage: deps.sh build|demo|test
 #
 # As root on Debian or a relative it installs them; elsewhere it says which
@@ -20,6 +21,7 @@ esac
 packages() {
 	sed -n 's/^\([a-z0-9][a-z0-9.+-]*\) *# *\(.*\)/\1 \2/p' packages.txt |
 		while read -r name why; do
+			case $why in unpack:*) continue ;; esac
 			if echo "$why" | grep -q "$want"; then echo "$name"; fi
 		done
 }
@@ -63,6 +65,36 @@ install() {
 	$get install "$@" || { $get update && $get install "$@"; }
 }
 
+# fetch downloads a package; one that is empty but for its dependency, as
+# linux-image-amd64, stands for that.
+fetch() {
+	real=$(apt-cache depends "$1" | sed -n "s/^ *Depends: \(${1%%-*}-.*\)/\1/p" | head -n 1)
+	apt-get -q -o APT::Sandbox::User=root download "${real:-$1}"
+}
+
+# Packages whose files the tests read, and which would change the machine if
+# they were installed: a kernel makes an initramfs and an entry of the boot
+# menu.
+unpack() {
+	for name in $(sed -n 's/^\([a-z0-9][a-z0-9.+-]*\) *# *unpack:.*/\1/p' packages.txt); do
+		if [ -d "../bin/$name" ]; then continue; fi
+		echo "unpacking: $name"
+		new=../bin/$name.new
+		rm -rf "$new"
+		mkdir -p "$new/deb"
+		(cd "$new/deb" && { fetch "$name" || { apt-get -q update && fetch "$name"; }; })
+		# What drives real hardware is most of a kernel, and of no use here.
+		dpkg-deb --fsys-tarfile "$new"/deb/*.deb |
+			tar -x -C "$new" --exclude='./lib/modules/*/kernel/drivers/[!nv]*' \
+				--exclude='./lib/modules/*/kernel/drivers/net/ethernet' --exclude='./lib/modules/*/kernel/sound'
+		rm -r "$new/deb"
+		for release in "$new"/lib/modules/*; do
+			depmod -b "$new" "${release##*/}"
+		done
+		mv "$new" "../bin/$name"
+	done
+}
+
 check_go
 if ! command -v dpkg-query >/dev/null; then
 	check_tools
@@ -72,7 +104,10 @@ missing=
 for name in $(packages); do
 	installed "$name" || missing="$missing $name"
 done
-if [ -z "$missing" ]; then exit 0; fi
+if [ -z "$missing" ]; then
+	if [ "$1" = test ]; then unpack; fi
+	exit 0
+fi
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
 	echo "missing packages:$missing" >&2
 	echo "install them as root: apt-get install$missing" >&2
@@ -82,3 +117,4 @@ echo "installing:$missing"
 forbid_services
 # shellcheck disable=SC2086 # a list of names
 install $missing
+if [ "$1" = test ]; then unpack; fi

@@ -110,7 +110,7 @@ func (w *world) answers(v reach, port int, name string) {
 // A real association by a published port.
 func TestPublishedSCTPCarriesTraffic(t *testing.T) {
 	t.Parallel()
-	requireSCTP(t)
+	nettest.RequireKernel(t, nettest.SCTP)
 	for _, backend := range backends(t) {
 		t.Run(backend, func(t *testing.T) {
 			t.Parallel()
@@ -139,15 +139,6 @@ func TestPublishedSCTPCarriesTraffic(t *testing.T) {
 			}
 		})
 	}
-}
-
-func requireSCTP(t *testing.T) {
-	t.Helper()
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, unix.IPPROTO_SCTP)
-	if err != nil {
-		t.Skipf("kernel without SCTP (CONFIG_IP_SCTP): %v", err)
-	}
-	unix.Close(fd)
 }
 
 // openSCTP is a socket that gives up after three seconds.

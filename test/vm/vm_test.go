@@ -1,0 +1,89 @@
+package vm
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/berth-net/berth/nettest/vm"
+)
+
+const (
+	root   = "../.."
+	module = "github.com/berth-net/berth"
+	// The kernel that build/deps.sh unpacks there.
+	kernelDir = root + "/bin/linux-image-amd64"
+)
+
+// TestOnAKernelThatHasEverything boots once and runs every test of the
+// repository that says what it needs of the kernel. None may skip there.
+func TestOnAKernelThatHasEverything(t *testing.T) {
+	t.Parallel()
+	kernel := findKernel(t)
+	packages, err := vm.Needing(root, module)
+	if err != nil {
+		t.Fatal(err)
+	}
+	guest := &vm.Guest{
+		Kernel: kernel, Tests: packages, Timeout: 4 * time.Minute,
+		Modules: []string{
+			"drivers/net/dummy.ko", "drivers/net/ifb.ko", "drivers/net/ipvlan/ipvlan.ko", "drivers/net/macvlan.ko", "drivers/net/tun.ko",
+			"drivers/net/veth.ko", "drivers/net/vxlan/vxlan.ko", "drivers/net/wireguard/wireguard.ko", "drivers/net/wireless/mac80211_hwsim.ko",
+			"crypto/crc32c_generic.ko", "fs/overlayfs/overlay.ko",
+			"net/8021q/8021q.ko", "net/bridge/bridge.ko", "net/bridge/netfilter/nf*", "net/sched/sch_tbf.ko", "net/sctp/sctp.ko",
+			"net/ipv4/netfilter/nf*", "net/ipv6/netfilter/nf*", "net/netfilter/nft_*",
+			"net/netfilter/nf_conntrack_netlink.ko", "net/netfilter/xt_[MN]A*", "net/netfilter/xt_[acmnst]*",
+		},
+		// Without these they would make devices of the machine's own.
+		Parameters: []string{"dummy numdummies=0", "ifb numifbs=0", "mac80211_hwsim radios=0"},
+		Programs:   []string{"ip", "bridge", "tc", "nft", "iptables", "ip6tables", "iptables-restore", "ip6tables-restore", "iptables-save", "ip6tables-save"},
+		Trees:      []string{"/usr/lib/x86_64-linux-gnu/xtables"},
+	}
+	results, err := guest.Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range results {
+		report(t, r)
+	}
+}
+
+// report makes a test's result in the guest that of a test of its own.
+func report(t *testing.T, r vm.Result) {
+	t.Helper()
+	pkg := strings.TrimPrefix(r.Package, module+"/")
+	if r.Test == "" {
+		if r.Action == "fail" {
+			t.Errorf("%s failed in the guest:\n%s", pkg, r.Output)
+		}
+		return
+	}
+	t.Run(pkg+"."+r.Test, func(t *testing.T) {
+		t.Logf("%.1f s in the guest", r.Seconds)
+		if r.Action != "pass" {
+			t.Errorf("%s in the guest:\n%s", r.Action, r.Output)
+		}
+	})
+}
+
+// findKernel skips the test where what it needs is not there, on a person's
+// machine.
+func findKernel(t *testing.T) *vm.Kernel {
+	t.Helper()
+	kernel, err := vm.FindKernel(kernelDir)
+	for _, tool := range []string{"qemu-system-x86_64", "busybox", "cpio", "depmod"} {
+		_, missing := exec.LookPath(tool)
+		err = errors.Join(err, missing)
+	}
+	switch {
+	case err == nil:
+	case os.Getenv("CI") != "":
+		t.Fatal(err)
+	default:
+		t.Skipf("%v; make deps brings it", err)
+	}
+	return kernel
+}
