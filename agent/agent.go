@@ -20,6 +20,7 @@ import (
 	"github.com/berth-net/berth/agent/cluster"
 	"github.com/berth-net/berth/agent/dhcp"
 	"github.com/berth-net/berth/agent/plane"
+	"github.com/berth-net/berth/endpoint"
 	"github.com/berth-net/berth/netdev"
 	"github.com/berth-net/berth/network"
 	dhcpplugin "github.com/berth-net/berth/plugins/dhcp"
@@ -48,8 +49,14 @@ type Agent struct {
 	dirty   chan struct{}   // asks for a repair
 	metrics *metrics
 
-	mu       sync.Mutex // guards what follows, dev included
+	// telling orders what the cluster is told: all of the records, read at one
+	// moment, must not overtake the news of one of them.
+	telling sync.Mutex
+	coming  map[endpoint.Key]*cluster.Endpoint // whose devices are being made
+
+	mu       sync.Mutex // guards what follows, dev and herald included
 	dev      *netdev.Handle
+	herald   *netdev.Herald
 	segments map[string]*plane.Segment
 	places   map[string]*api.Segment // what Attach answered last
 	claimed  map[string]time.Time    // static addresses just given
@@ -66,19 +73,30 @@ func New(o Options) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
+	herald, err := netdev.NewHerald()
+	if err != nil {
+		dev.Close()
+		return nil, err
+	}
 	a := &Agent{
-		Options: o, started: time.Now(), dev: dev, dirty: make(chan struct{}, 1), metrics: newMetrics(),
+		Options: o, started: time.Now(), dev: dev, herald: herald, dirty: make(chan struct{}, 1), metrics: newMetrics(),
 		segments: map[string]*plane.Segment{}, places: map[string]*api.Segment{}, claimed: map[string]time.Time{},
+		coming: map[endpoint.Key]*cluster.Endpoint{},
 	}
 	if len(o.Cluster.Servers) == 0 {
 		return a, nil
 	}
 	o.Cluster.OnChange, o.Cluster.Log = a.follow, o.Log
 	if a.cluster, err = cluster.Open(o.Cluster); err != nil {
-		dev.Close()
+		a.close()
 		return nil, err
 	}
 	return a, a.introduce()
+}
+
+func (a *Agent) close() {
+	a.dev.Close()
+	a.trouble("close packet socket", a.herald.Close())
 }
 
 // introduce tells the cluster who this host is.
@@ -114,7 +132,7 @@ func (a *Agent) vtep() (netip.Addr, error) {
 
 // Run works until ctx ends.
 func (a *Agent) Run(ctx context.Context) error {
-	defer a.dev.Close()
+	defer a.close()
 	l, err := api.Listen(a.Store)
 	if err != nil {
 		return err

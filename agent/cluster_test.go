@@ -175,9 +175,17 @@ type member struct {
 
 func (w *world) add(h *nettest.Host, name string) *member {
 	w.Helper()
+	return w.addWith(h, name, func(*plugins.Request) {})
+}
+
+// addWith adds a container by a request that ask has changed.
+func (w *world) addWith(h *nettest.Host, name string, ask func(*plugins.Request)) *member {
+	w.Helper()
 	c := h.NewContainer(name)
 	c.Run("ip", "link", "set", "lo", "up")
-	r, err := tryAdd(h, request(c))
+	req := request(c)
+	ask(req)
+	r, err := tryAdd(h, req)
 	if err != nil {
 		w.Fatalf("add %s on %s: %v\n%s", name, h.Name, err, w.agents[h].Output())
 	}

@@ -7,7 +7,6 @@ import (
 
 	"github.com/berth-net/berth/agent/api"
 	"github.com/berth-net/berth/agent/cluster"
-	"github.com/berth-net/berth/endpoint"
 	"github.com/berth-net/berth/plugins"
 )
 
@@ -39,11 +38,7 @@ func (a *Agent) dispatch(ctx context.Context, req *api.Request) (string, *api.An
 		s, err := a.more(ctx, req.More)
 		return "more", &api.Answer{Segment: s}, err
 	case req.Coming != nil:
-		e := req.Coming
-		return "coming", &api.Answer{}, a.cluster.PublishEndpoint(&cluster.Endpoint{
-			Key:  endpoint.Key{Network: e.Network, ContainerID: e.ContainerID, IfName: e.IfName},
-			Host: a.Name, Name: e.Name, MAC: e.MAC, Addresses: e.Addresses, Aliases: e.Aliases,
-		})
+		return "coming", &api.Answer{}, a.comes(req.Coming)
 	case req.Changed != nil:
 		return "changed", &api.Answer{}, a.changed(ctx, req.Changed.Key)
 	case req.CreateNetwork != nil:

@@ -12,9 +12,7 @@ import (
 	"github.com/berth-net/berth/agent/cluster"
 	"github.com/berth-net/berth/agent/plane"
 	"github.com/berth-net/berth/endpoint"
-	"github.com/berth-net/berth/plugins/attach"
 	"github.com/berth-net/berth/plugins/overlay"
-	"github.com/berth-net/berth/state"
 )
 
 // settle is how long after a sign of damage a repair waits for more of them.
@@ -44,9 +42,6 @@ func (a *Agent) keep(ctx context.Context) {
 	}
 }
 
-// tellWithin bounds what an ADD waits for etcd.
-const tellWithin = 50 * time.Millisecond
-
 func (a *Agent) soil() {
 	select {
 	case a.dirty <- struct{}{}:
@@ -73,20 +68,11 @@ func (a *Agent) repair(ctx context.Context) error {
 	default:
 		return nil // follow asks again when the view is there
 	}
-	records, err := attach.Records(a.Store, "")
+	of, err := a.publishAll()
 	if err != nil {
 		return err
 	}
-	mine, of := []*cluster.Endpoint{}, map[string]*endpoint.Record{}
-	for _, r := range records {
-		if e := a.published(r); e != nil {
-			mine = append(mine, e)
-			of[r.Network] = r
-		}
-	}
-	a.metrics.endpoints.Set(float64(len(mine)))
-	a.metrics.peers.Set(float64(len(a.cluster.View().Hosts()) - 1))
-	errs := []error{a.cluster.SetEndpoints(mine)}
+	var errs []error
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for network := range a.segments {
@@ -98,18 +84,6 @@ func (a *Agent) repair(ctx context.Context) error {
 		errs = append(errs, a.repairSegment(ctx, r))
 	}
 	return errors.Join(errs...)
-}
-
-// published is what the cluster is told of a record; nil: nothing.
-func (a *Agent) published(r *endpoint.Record) *cluster.Endpoint {
-	if r.Driver != "overlay" || r.Phase != endpoint.Ready || a.cluster.View().Network(r.Network) == nil {
-		return nil
-	}
-	e := &cluster.Endpoint{Key: r.Key, Host: a.Name, Name: r.Name, MAC: r.MAC.String(), Aliases: r.Aliases, Addresses: []netip.Addr{}}
-	for _, p := range r.Addresses {
-		e.Addresses = append(e.Addresses, p.Addr())
-	}
-	return e
 }
 
 // repairSegment opens a network's devices anew, restores those that are gone,
@@ -129,7 +103,7 @@ func (a *Agent) repairSegment(ctx context.Context, r *endpoint.Record) error {
 		}
 		a.Log.Info("restored devices", "network", r.Network)
 	}
-	s, err := plane.Open(a.dev, bridge, vxlan)
+	s, err := plane.Open(a.dev, a.herald, bridge, vxlan)
 	if err != nil {
 		return err
 	}
@@ -140,44 +114,6 @@ func (a *Agent) repairSegment(ctx context.Context, r *endpoint.Record) error {
 		a.Log.Info("repaired entries", "network", r.Network, "entries", n)
 	}
 	return err
-}
-
-// changed is told by the driver that a record is ready or gone.
-func (a *Agent) changed(ctx context.Context, key endpoint.Key) error {
-	var r *endpoint.Record
-	err := a.Store.View(func(tx *state.Tx) (err error) {
-		if r, err = endpoint.Get(tx, key); errors.Is(err, endpoint.ErrNotFound) {
-			return nil
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if r == nil {
-		a.releaseClaims(ctx, key.Network)
-		return a.cluster.WithdrawEndpoint(&cluster.Endpoint{Key: key, Host: a.Name})
-	}
-	e := a.published(r)
-	if e == nil {
-		return nil
-	}
-	if err := a.cluster.PublishEndpoint(e); err != nil {
-		return err
-	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(ctx, tellWithin)
-		defer cancel()
-		a.cluster.AwaitPublished(ctx, e)
-	}()
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if s := a.segments[key.Network]; s != nil {
-		if vxlan, err := a.dev.LinkByIndex(s.VXLAN()); err == nil && vxlan.Attrs().MasterIndex == s.Bridge() {
-			return nil
-		}
-	}
-	return a.repairSegment(ctx, r)
 }
 
 // follow applies a change of the cluster to the networks that this host has.

@@ -25,12 +25,13 @@ type Segment struct {
 	dev    *netdev.Handle
 	bridge netdev.Link
 	vxlan  netdev.Link
+	herald *netdev.Herald
 	told   cluster.Forwarding
 }
 
 // Open finds a network's devices. Repair must follow.
-func Open(dev *netdev.Handle, bridge, vxlan string) (*Segment, error) {
-	s := &Segment{dev: dev, told: cluster.Forwarding{Ways: map[string]netip.Addr{}, Neighbours: map[netip.Addr]string{}}}
+func Open(dev *netdev.Handle, herald *netdev.Herald, bridge, vxlan string) (*Segment, error) {
+	s := &Segment{dev: dev, herald: herald, told: cluster.Forwarding{Ways: map[string]netip.Addr{}, Neighbours: map[netip.Addr]string{}}}
 	var err error
 	if s.bridge, err = dev.Link(bridge); err != nil {
 		return nil, err
@@ -82,7 +83,10 @@ func (s *Segment) SetWay(mac string, vtep netip.Addr, ok bool) error {
 }
 
 // SetNeighbour tells the kernel the MAC of an address; without ok, that nobody
-// elsewhere has it.
+// elsewhere has it. The containers here are told of it too: one of them may be
+// asking just now, and would ask again only a second later (retrans_time_ms),
+// or it may know the address by the MAC of who had it before, whose successor
+// it cannot hear because nothing is flooded between hosts.
 func (s *Segment) SetNeighbour(a netip.Addr, mac string, ok bool) error {
 	old, had := s.told.Neighbours[a]
 	if had == ok && old == mac {
@@ -97,7 +101,10 @@ func (s *Segment) SetNeighbour(a netip.Addr, mac string, ok bool) error {
 		return fmt.Errorf("program MAC %q: %w", mac, err)
 	}
 	s.told.Neighbours[a] = mac
-	return s.dev.ReplaceNeighbour(s.bridge, a, hw)
+	if err := s.dev.ReplaceNeighbour(s.bridge, a, hw); err != nil {
+		return err
+	}
+	return s.herald.Announce(s.Bridge(), a, hw)
 }
 
 // Repair makes the kernel's entries equal to want, whatever they were, and

@@ -1,0 +1,117 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+
+	"github.com/berth-net/berth/agent/api"
+	"github.com/berth-net/berth/agent/cluster"
+	"github.com/berth-net/berth/endpoint"
+	"github.com/berth-net/berth/plugins/attach"
+	"github.com/berth-net/berth/state"
+)
+
+// tellWithin bounds what an ADD waits for etcd.
+const tellWithin = 50 * time.Millisecond
+
+// publishAll tells the cluster of every endpoint of this host's records, and
+// returns one record of each network.
+func (a *Agent) publishAll() (map[string]*endpoint.Record, error) {
+	a.telling.Lock()
+	defer a.telling.Unlock()
+	records, err := attach.Records(a.Store, "")
+	if err != nil {
+		return nil, err
+	}
+	all, of, coming := []*cluster.Endpoint{}, map[string]*endpoint.Record{}, map[endpoint.Key]*cluster.Endpoint{}
+	for _, r := range records {
+		if e := a.coming[r.Key]; e != nil && r.Phase == endpoint.Intent {
+			all, coming[r.Key] = append(all, e), e
+		} else if e := a.published(r); e != nil {
+			all, of[r.Network] = append(all, e), r
+		}
+	}
+	a.coming = coming
+	a.metrics.endpoints.Set(float64(len(all)))
+	a.metrics.peers.Set(float64(len(a.cluster.View().Hosts()) - 1))
+	return of, a.cluster.SetEndpoints(all)
+}
+
+// published is what the cluster is told of a record; nil: nothing.
+func (a *Agent) published(r *endpoint.Record) *cluster.Endpoint {
+	if r.Driver != "overlay" || r.Phase != endpoint.Ready || a.cluster.View().Network(r.Network) == nil {
+		return nil
+	}
+	e := &cluster.Endpoint{Key: r.Key, Host: a.Name, Name: r.Name, MAC: r.MAC.String(), Aliases: r.Aliases, Addresses: []netip.Addr{}}
+	for _, p := range r.Addresses {
+		e.Addresses = append(e.Addresses, p.Addr())
+	}
+	return e
+}
+
+// comes is told by the driver of an endpoint whose devices are being made.
+func (a *Agent) comes(e *api.Endpoint) error {
+	told := &cluster.Endpoint{
+		Key:  endpoint.Key{Network: e.Network, ContainerID: e.ContainerID, IfName: e.IfName},
+		Host: a.Name, Name: e.Name, MAC: e.MAC, Addresses: e.Addresses, Aliases: e.Aliases,
+	}
+	a.telling.Lock()
+	defer a.telling.Unlock()
+	a.coming[told.Key] = told
+	return a.cluster.PublishEndpoint(told)
+}
+
+// changed is told by the driver that a record is ready or gone.
+func (a *Agent) changed(ctx context.Context, key endpoint.Key) error {
+	r, e, err := a.publishOne(key)
+	if err != nil {
+		return err
+	}
+	if r == nil {
+		a.releaseClaims(ctx, key.Network)
+	}
+	if e == nil {
+		return nil
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(ctx, tellWithin)
+		defer cancel()
+		a.cluster.AwaitPublished(ctx, e)
+	}()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if s := a.segments[key.Network]; s != nil {
+		if vxlan, err := a.dev.LinkByIndex(s.VXLAN()); err == nil && vxlan.Attrs().MasterIndex == s.Bridge() {
+			return nil
+		}
+	}
+	return a.repairSegment(ctx, r)
+}
+
+// publishOne tells the cluster of one record as it now is. It returns nil for
+// what there is not.
+func (a *Agent) publishOne(key endpoint.Key) (*endpoint.Record, *cluster.Endpoint, error) {
+	a.telling.Lock()
+	defer a.telling.Unlock()
+	delete(a.coming, key)
+	var r *endpoint.Record
+	err := a.Store.View(func(tx *state.Tx) (err error) {
+		if r, err = endpoint.Get(tx, key); errors.Is(err, endpoint.ErrNotFound) {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	if r == nil {
+		return nil, nil, a.cluster.WithdrawEndpoint(&cluster.Endpoint{Key: key, Host: a.Name})
+	}
+	e := a.published(r)
+	if e == nil {
+		return r, nil, nil
+	}
+	return r, e, a.cluster.PublishEndpoint(e)
+}
