@@ -63,7 +63,9 @@ func TestTheOthersKnowWhenAddReturns(t *testing.T) {
 	if len(late) > 2 { // a busy machine
 		t.Errorf("%d of %d first connections took %v", len(late), rounds, late)
 	}
-	gone := func(line string) bool { return strings.HasPrefix(line, "Deleted") && strings.Contains(line, "dst 192.0.2.1 ") }
+	gone := func(line string) bool {
+		return strings.HasPrefix(line, "Deleted") && strings.Contains(line, "dst 192.0.2.1 ")
+	}
 	n := 0
 	w.eventually("the last endpoint to go", func() error {
 		n = 0
