@@ -1,9 +1,11 @@
 // Command bench measures berth's bridge driver beside its peers in one run,
 // each on a host (a network and a mount namespace) of its own, turn by turn,
-// because a machine is never the same twice. It writes docs/BENCHMARKS.md.
+// because a machine is never the same twice. It writes docs/BENCHMARKS.md,
+// unless it is told to measure a part only: go run ./bench -only growth,tcp.
 package main
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -34,7 +36,9 @@ func main() {
 	case len(os.Args) == 4 && os.Args[1] == "ipam":
 		err = measureIPAM(os.Args[2], os.Args[3])
 	default:
-		err = run()
+		only := flag.String("only", "", "measure these parts only, separated by commas, and write no file: "+strings.Join(partNames(), ", "))
+		flag.Parse()
+		err = run(*only)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -42,21 +46,24 @@ func main() {
 	}
 }
 
-func run() error {
+func run(only string) error {
+	wanted, err := choose(only)
+	if err != nil {
+		return err
+	}
 	dirs, err := build()
 	if err != nil {
 		return err
 	}
-	r, err := measure(dirs)
+	r, err := measure(dirs, wanted)
 	if err != nil {
 		return err
 	}
-	addresses, err := ipamInChild(dirs)
-	if err != nil {
-		return err
-	}
-	text := r.markdown() + addresses
+	text := r.markdown()
 	fmt.Print(text)
+	if only != "" {
+		return nil
+	}
 	return os.WriteFile("docs/BENCHMARKS.md", []byte(text), 0o644)
 }
 
