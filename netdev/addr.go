@@ -33,19 +33,6 @@ func (h *Handle) DeleteAddr(link Link, p netip.Prefix) error {
 	return nil
 }
 
-// AddAlias gives a device a single address that the host has on another
-// device too, without a route of its own (IFA_F_NOPREFIXROUTE).
-func (h *Handle) AddAlias(link Link, addr netip.Addr) error {
-	alias := &netlink.Addr{
-		IPNet: IPNet(netip.PrefixFrom(addr, addr.BitLen())),
-		Flags: unix.IFA_F_NODAD | unix.IFA_F_NOPREFIXROUTE,
-	}
-	if err := h.nl.AddrAdd(link, alias); err != nil && !errors.Is(err, unix.EEXIST) {
-		return fmt.Errorf("add address %s to %s: %w", addr, link.Attrs().Name, err)
-	}
-	return nil
-}
-
 // Addrs lists a device's addresses of both families.
 func (h *Handle) Addrs(link Link) ([]netip.Prefix, error) {
 	addrs, err := retry(func() ([]netlink.Addr, error) { return h.nl.AddrList(link, netlink.FAMILY_ALL) })

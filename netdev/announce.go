@@ -7,14 +7,13 @@ import (
 	"net"
 	"net/netip"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// announcements is how often a device's addresses are announced:
-// MAX_NEIGHBOR_ADVERTISEMENT of RFC 4861 section 10, one more than
-// ANNOUNCE_NUM of RFC 5227 section 1.1.
-const announcements = 3
+// Announcements is how often a device's addresses are announced to a segment
+// that may lose a frame: MAX_NEIGHBOR_ADVERTISEMENT of RFC 4861 section 10,
+// one more than ANNOUNCE_NUM of RFC 5227 section 1.1.
+const Announcements = 3
 
 // Announce tells the segment which hardware address now answers for a
 // device's addresses: a gratuitous ARP request (RFC 5227 section 3) for each
@@ -22,11 +21,12 @@ const announcements = 3
 // for each of IPv6, three times. Neighbours that knew the address by another
 // hardware address would else send to that until their entry expires.
 //
-// The three go out one behind the other. The RFCs put a second or two between
-// them, but an Add must not last that long and nobody is there to send them
-// after it. What they make up for is the loss of single frames; for a segment
-// that is deaf for longer there is Resolve. Nothing here waits: a frame that
-// the device cannot take now is dropped.
+// The three go out one behind the other: what they make up for is the loss of
+// single frames. A frame that the device cannot take now is dropped.
+//
+// It is for processes that live on: closing a packet socket waits for a grace
+// period of RCU (packet_release, net/packet/af_packet.c), some milliseconds
+// in which an Add has Batch.Announce finished.
 func (h *Handle) Announce(link Link, addrs []netip.Prefix) error {
 	mac := link.Attrs().HardwareAddr
 	if len(addrs) == 0 || len(mac) != etherAddrLen {
@@ -36,11 +36,25 @@ func (h *Handle) Announce(link Link, addrs []netip.Prefix) error {
 	for _, p := range addrs {
 		frames = append(frames, announcement(mac, p.Addr()))
 	}
-	err := h.inside(func() error { return sendFrames(link.Attrs().Index, frames, announcements) })
+	err := h.inside(func() error { return sendFrames(link.Attrs().Index, frames, Announcements) })
 	if err != nil {
 		return fmt.Errorf("announce addresses of %s: %w", link.Attrs().Name, err)
 	}
 	return nil
+}
+
+// Announce has the kernel send the same of the device's addresses. It does
+// so when a device is given a hardware address, even its own (NETDEV_CHANGEADDR
+// in net/ipv4/devinet.c and net/ipv6/ndisc.c), where LinkChange.Notify is set
+// and, for IPv6, the sysctl ndisc_notify. The device must be up.
+//
+// The RFCs put a second or two between several, but an Add must not last that
+// long and nobody is there to send them after it; for a segment that is deaf
+// for longer there is Resolve.
+func (b *Batch) Announce(name string, mac net.HardwareAddr, times int) {
+	for range times {
+		b.ChangeLink(name, LinkChange{MAC: mac})
+	}
 }
 
 // Resolve has the kernel look up a neighbour's hardware address, and does not
@@ -48,14 +62,18 @@ func (h *Handle) Announce(link Link, addrs []netip.Prefix) error {
 // repeats it each second (retrans_time_ms) up to three times (mcast_solicit)
 // until it is answered: of a gateway it is an announcement that is repeated
 // without a process and confirmed.
-func (h *Handle) Resolve(link Link, neighbour netip.Addr) error {
-	entry := &netlink.Neigh{LinkIndex: link.Attrs().Index, IP: neighbour.AsSlice(), State: unix.NUD_NONE, Flags: unix.NTF_USE}
-	// ENOBUFS: the neighbour table, which all namespaces share (gc_thresh3),
-	// is full for now.
-	if err := h.nl.NeighSet(entry); err != nil && !errors.Is(err, unix.ENOBUFS) {
-		return fmt.Errorf("resolve %s on %s: %w", neighbour, link.Attrs().Name, err)
-	}
-	return nil
+func (b *Batch) Resolve(index int, neighbour netip.Addr) {
+	b.Message(unix.RTM_NEWNEIGH, unix.NLM_F_CREATE, fmt.Sprintf("resolve %s", neighbour))
+	b.U8(family(neighbour)) // struct ndmsg
+	b.Zeros(3)
+	b.U32(uint32(index))
+	b.U16(unix.NUD_NONE)
+	b.U8(unix.NTF_USE)
+	b.U8(0)
+	b.Bytes(unix.NDA_DST, neighbour.AsSlice())
+	// The neighbour table, which all namespaces share (gc_thresh3), is full
+	// for now.
+	b.tolerate(unix.ENOBUFS)
 }
 
 // sendFrames sends each frame so many times through a socket that receives

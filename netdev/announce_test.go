@@ -58,35 +58,73 @@ func TestAnnounceCorrectsNeighboursThatKnowAnotherMAC(t *testing.T) {
 func TestAnnounceSendsEachThreeTimes(t *testing.T) {
 	t.Parallel()
 	h, link, _, neighbour := announced(t)
-	sniff := sniffer(t, neighbour, "eth0")
+	heard := hears(t, neighbour, link.Attrs().HardwareAddr, "192.0.2.7", "2001:db8::7")
 	addrs := []netip.Prefix{netip.MustParsePrefix("192.0.2.7/24"), netip.MustParsePrefix("2001:db8::7/64")}
 	if err := h.Announce(link, addrs); err != nil {
 		t.Fatal(err)
 	}
-	mac := link.Attrs().HardwareAddr
-	arp, na := 0, 0
-	for arp < 3 || na < 3 {
-		frame, err := sniff()
-		if err != nil {
-			t.Fatalf("%d gratuitous ARP and %d unsolicited NA arrived, want 3 of each: %v", arp, na, err)
+	heard(netdev.Announcements)
+}
+
+func TestTheKernelAnnouncesThreeTimesWithoutAPacketSocket(t *testing.T) {
+	t.Parallel()
+	_, link, a, neighbour := announced(t)
+	heard := hears(t, neighbour, link.Attrs().HardwareAddr, "192.0.2.2", "2001:db8::2")
+	if err := a.Do(func() error { return netdev.WriteSysctl("ipv6/conf/eth0/ndisc_notify", "1") }); err != nil {
+		t.Fatal(err)
+	}
+	b := new(netdev.Batch)
+	b.ChangeLink("eth0", netdev.LinkChange{Notify: true})
+	b.Announce("eth0", link.Attrs().HardwareAddr, netdev.Announcements)
+	do(t, a, b)
+	heard(netdev.Announcements)
+}
+
+// hears counts the announcements of two addresses that reach a neighbour.
+func hears(t *testing.T, neighbour *nettest.Host, mac net.HardwareAddr, ip4, ip6 string) (heard func(times int)) {
+	t.Helper()
+	sniff := sniffer(t, neighbour, "eth0")
+	garp := append(net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, mac...)
+	una := append(net.HardwareAddr{0x33, 0x33, 0, 0, 0, 1}, mac...)
+	target4, target6 := netip.MustParseAddr(ip4).AsSlice(), netip.MustParseAddr(ip6).AsSlice()
+	return func(times int) {
+		t.Helper()
+		arp, na := 0, 0
+		for arp < times || na < times {
+			frame, err := sniff()
+			if err != nil {
+				t.Fatalf("%d gratuitous ARP and %d unsolicited NA arrived, want %d of each: %v", arp, na, times, err)
+			}
+			switch {
+			case bytes.HasPrefix(frame, garp) && bytes.Equal(frame[38:42], target4):
+				arp++
+			case bytes.HasPrefix(frame, una) && frame[54] == 136 && bytes.Equal(frame[62:78], target6):
+				na++
+			}
 		}
-		switch {
-		case bytes.HasPrefix(frame, append(net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, mac...)) && bytes.HasSuffix(frame, []byte{192, 0, 2, 7}):
-			arp++
-		case bytes.HasPrefix(frame, append(net.HardwareAddr{0x33, 0x33, 0, 0, 0, 1}, mac...)) && frame[54] == 136:
-			na++
-		}
+	}
+}
+
+func do(t *testing.T, h *nettest.Host, b *netdev.Batch) {
+	t.Helper()
+	c, err := netdev.DialIn(h.NetNS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Do(b); err != nil {
+		t.Fatal(err)
 	}
 }
 
 func TestResolveTellsTheNeighbourOurMAC(t *testing.T) {
 	t.Parallel()
-	h, link, a, neighbour := announced(t)
+	_, link, a, neighbour := announced(t)
 	neighbour.Run("ip", "neighbour", "replace", "192.0.2.2", "lladdr", "02:00:00:00:00:99", "dev", "eth0", "nud", "stale")
 	for _, addr := range []string{"192.0.2.1", "2001:db8::1"} {
-		if err := h.Resolve(link, netip.MustParseAddr(addr)); err != nil {
-			t.Fatal(err)
-		}
+		b := new(netdev.Batch)
+		b.Resolve(link.Attrs().Index, netip.MustParseAddr(addr))
+		do(t, a, b)
 		eventually(t, func() (string, bool) {
 			out := a.Run("ip", "neighbour", "show", addr)
 			return out, strings.Contains(out, "REACHABLE")

@@ -13,21 +13,21 @@ import (
 // Batch collects requests for Conn.Do. The zero value is empty and ready.
 type Batch struct {
 	nlsock.Batch
-	mayExist map[int]bool // requests for which EEXIST is success
+	success map[int]unix.Errno // the error that is none, by request
 }
 
 // Reset empties the batch.
 func (b *Batch) Reset() {
 	b.Batch.Reset()
-	clear(b.mayExist)
+	clear(b.success)
 }
 
-// tolerate makes EEXIST a success of the message that is open.
-func (b *Batch) tolerate() {
-	if b.mayExist == nil {
-		b.mayExist = make(map[int]bool)
+// tolerate makes an error a success of the message that is open.
+func (b *Batch) tolerate(errno unix.Errno) {
+	if b.success == nil {
+		b.success = make(map[int]unix.Errno)
 	}
-	b.mayExist[b.Len()-1] = true
+	b.success[b.Len()-1] = errno
 }
 
 // header is struct ifinfomsg.
@@ -147,8 +147,24 @@ func (b *Batch) ChangeLink(name string, c LinkChange) {
 	b.port(c.Port)
 }
 
+// Quiet keeps a device that is only a bridge's port from having a link-local
+// address (IN6_ADDR_GEN_MODE_NONE): it speaks no IP of its own. A kernel
+// without IPv6 need not be kept from it.
+func (b *Batch) Quiet(name string) {
+	b.Message(unix.RTM_NEWLINK, 0, "take IPv6 from link "+name)
+	header(&b.Batch, unix.AF_UNSPEC, 0, 0, 0)
+	b.String(unix.IFLA_IFNAME, name)
+	spec := b.Nest(unix.IFLA_AF_SPEC)
+	inet := b.Nest(unix.AF_INET6)
+	b.Uint8(unix.IFLA_INET6_ADDR_GEN_MODE, 1)
+	b.End(inet)
+	b.End(spec)
+	b.tolerate(unix.EAFNOSUPPORT)
+}
+
 // inet4Conf sets settings of net/ipv4/conf/DEVICE, whose attributes are
-// numbered as in include/uapi/linux/ip.h. IPv6's cannot be set this way.
+// numbered as in include/uapi/linux/ip.h. Of IPv6's this is possible with
+// addr_gen_mode only.
 func (b *Batch) inet4Conf(c LinkChange) {
 	if !c.Notify && !c.Local {
 		return
@@ -196,6 +212,13 @@ func (b *Batch) flag(typ uint16, v *bool) {
 	}
 }
 
+// RenameLink gives a device another name. It must be down, before Linux 6.2.
+func (b *Batch) RenameLink(index int, name string) {
+	b.Message(unix.RTM_NEWLINK, 0, fmt.Sprintf("rename link %d to %s", index, name))
+	header(&b.Batch, unix.AF_UNSPEC, index, 0, 0)
+	b.String(unix.IFLA_IFNAME, name)
+}
+
 // DeleteLink removes a device by name.
 func (b *Batch) DeleteLink(name string) {
 	b.Message(unix.RTM_DELLINK, 0, "delete link "+name)
@@ -216,7 +239,16 @@ func (b *Batch) AddAddr(index int, p netip.Prefix, detect bool) {
 // EnsureAddr is AddAddr for an address that may be there already.
 func (b *Batch) EnsureAddr(index int, p netip.Prefix) {
 	b.AddAddr(index, p, false)
-	b.tolerate()
+	b.tolerate(unix.EEXIST)
+}
+
+// AddAlias gives a device a single address that the host has on another
+// device too, without a route of its own (IFA_F_NOPREFIXROUTE). One that is
+// there is success.
+func (b *Batch) AddAlias(index int, addr netip.Addr) {
+	b.address(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, "add address "+addr.String(), index, netip.PrefixFrom(addr, addr.BitLen()))
+	b.Uint32(unix.IFA_FLAGS, unix.IFA_F_NODAD|unix.IFA_F_NOPREFIXROUTE)
+	b.tolerate(unix.EEXIST)
 }
 
 // DeleteAddr takes an address away.
@@ -259,14 +291,30 @@ func (b *Batch) AddRoute(index int, r Route) {
 		scope = unix.RT_SCOPE_LINK
 	}
 	b.route(unix.RTN_UNICAST, index, r, scope)
-	b.tolerate()
+	b.tolerate(unix.EEXIST)
 }
 
 // AddLocalRoute makes an address one of this host's own for what comes in by
 // a device.
 func (b *Batch) AddLocalRoute(index int, p netip.Prefix, priority int) {
 	b.route(unix.RTN_LOCAL, index, Route{Dst: p, Table: unix.RT_TABLE_LOCAL, Priority: priority}, unix.RT_SCOPE_HOST)
-	b.tolerate()
+	b.tolerate(unix.EEXIST)
+}
+
+// DeleteRoute removes the route to dst through a device. One that is not
+// there is success.
+func (b *Batch) DeleteRoute(index int, dst netip.Prefix) {
+	b.Message(unix.RTM_DELROUTE, 0, "delete route to "+dst.String())
+	b.U8(family(dst.Addr())) // struct rtmsg
+	b.U8(uint8(dst.Bits()))
+	b.Zeros(2)
+	b.U8(unix.RT_TABLE_MAIN)
+	b.U8(unix.RTPROT_UNSPEC)
+	b.U8(unix.RT_SCOPE_NOWHERE) // any (fib_table_delete, net/ipv4/fib_trie.c)
+	b.Zeros(5)
+	b.Uint32(unix.RTA_OIF, uint32(index))
+	b.Bytes(unix.RTA_DST, dst.Addr().AsSlice())
+	b.tolerate(unix.ESRCH)
 }
 
 func (b *Batch) route(kind uint8, index int, r Route, scope uint8) {
@@ -290,6 +338,9 @@ func (b *Batch) route(kind uint8, index int, r Route, scope uint8) {
 	}
 	if r.Gateway.IsValid() {
 		b.Bytes(unix.RTA_GATEWAY, r.Gateway.AsSlice())
+	}
+	if r.Source.IsValid() {
+		b.Bytes(unix.RTA_PREFSRC, r.Source.AsSlice())
 	}
 	if r.Priority != 0 {
 		b.Uint32(unix.RTA_PRIORITY, uint32(r.Priority))

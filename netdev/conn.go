@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-net/berth/netdev/nlsock"
+	"github.com/berth-net/berth/netns"
 )
 
 // Conn is a bare rtnetlink socket in one network namespace, for the path of
@@ -27,6 +28,15 @@ func Dial() (*Conn, error) {
 	return &Conn{sock}, nil
 }
 
+// DialIn opens a Conn in ns.
+func DialIn(ns *netns.Handle) (c *Conn, err error) {
+	err = ns.Do(func() (err error) {
+		c, err = Dial()
+		return err
+	})
+	return c, err
+}
+
 // Close closes the socket.
 func (c *Conn) Close() error { return c.sock.Close() }
 
@@ -40,7 +50,7 @@ func (c *Conn) Do(b *Batch) error {
 		return err
 	}
 	for _, f := range failed {
-		if !b.mayExist[f.Index] || f.Errno != unix.EEXIST {
+		if b.success[f.Index] != f.Errno {
 			return f
 		}
 	}
@@ -61,8 +71,13 @@ type Device struct {
 	Link      int    // index of the parent or peer
 	LinkNetNS int    // netnsid of Link, or -1
 
-	Port   *Port   // of a bridge's port
-	Bridge *Bridge // of a bridge
+	Hardware uint16 // ARPHRD_ constant: what its frames are
+	Loopback bool
+	Marked   bool // AddVLAN or AddIsolated made it, or AddMacvlan where it was told to
+
+	Port    *Port    // of a bridge's port
+	Bridge  *Bridge  // of a bridge
+	Macvlan *Macvlan // of a macvlan device
 }
 
 // Device asks for one device by name; ErrNotFound when there is none.
@@ -112,6 +127,23 @@ func (c *Conn) device(what string, index int, name string) (*Device, error) {
 		return nil, fmt.Errorf("%s: %w", what, ErrNotFound)
 	}
 	return d, nil
+}
+
+// DeleteLinkIf removes a device that is what its caller takes it for, by its
+// index, which nobody else's can have. One that is not there is success.
+func (c *Conn) DeleteLinkIf(name string, is func(*Device) bool) error {
+	dev, err := c.Device(name)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil || !is(dev) {
+		return err
+	}
+	b := new(Batch)
+	b.Message(unix.RTM_DELLINK, 0, "delete link "+name)
+	header(&b.Batch, unix.AF_UNSPEC, dev.Index, 0, 0)
+	b.tolerate(unix.ENODEV)
+	return c.Do(b)
 }
 
 // extSkipStats is RTEXT_FILTER_SKIP_STATS: nobody here reads the counters.

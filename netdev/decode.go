@@ -17,6 +17,7 @@ const (
 	sizeofIfInfomsg = 16
 	sizeofIfAddrmsg = 8
 	sizeofRtMsg     = 12
+	sizeofRtNexthop = 8
 )
 
 func decodeDevice(payload []byte) *Device {
@@ -27,6 +28,7 @@ func decodeDevice(payload []byte) *Device {
 	d := &Device{
 		Index: int(int32(u32(payload[4:]))), LinkNetNS: -1,
 		Up: flags&unix.IFF_UP != 0, Promisc: flags&unix.IFF_PROMISC != 0,
+		Hardware: binary.NativeEndian.Uint16(payload[2:]), Loopback: flags&unix.IFF_LOOPBACK != 0,
 	}
 	nlsock.Attrs(payload[sizeofIfInfomsg:], func(typ uint16, v []byte) {
 		switch typ {
@@ -44,6 +46,8 @@ func decodeDevice(payload []byte) *Device {
 			d.LinkNetNS = int(int32(u32(v)))
 		case unix.IFLA_IFALIAS:
 			d.Alias = text(v)
+		case unix.IFLA_GROUP:
+			d.Marked = u32(v) == markGroup
 		case unix.IFLA_PROMISCUITY:
 			d.Promisc = d.Promisc || u32(v) > 0
 		case unix.IFLA_LINKINFO:
@@ -62,8 +66,11 @@ func (d *Device) info(data []byte) {
 		case unix.IFLA_INFO_SLAVE_KIND:
 			slave = text(v)
 		case unix.IFLA_INFO_DATA:
-			if d.Kind == "bridge" {
+			switch d.Kind {
+			case "bridge":
 				d.Bridge = decodeBridge(v)
+			case "macvlan":
+				d.Macvlan = decodeMacvlan(v)
 			}
 		case unix.IFLA_INFO_SLAVE_DATA:
 			if slave == "bridge" {
@@ -84,6 +91,23 @@ func decodeBridge(data []byte) *Bridge {
 		}
 	})
 	return b
+}
+
+func decodeMacvlan(data []byte) *Macvlan {
+	m := new(Macvlan)
+	nlsock.Attrs(data, func(typ uint16, v []byte) {
+		switch typ {
+		case unix.IFLA_MACVLAN_MODE:
+			for name, mode := range macvlanModes {
+				if mode == u32(v) {
+					m.Mode = name
+				}
+			}
+		case unix.IFLA_MACVLAN_BC_QUEUE_LEN:
+			m.BCQueueLen = u32(v)
+		}
+	})
+	return m
 }
 
 func decodePort(data []byte) *Port {

@@ -3,37 +3,69 @@ package netdev
 import (
 	"errors"
 	"fmt"
-	"net"
+	"net/netip"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-net/berth/netdev/nlsock"
 )
 
 // anywhere are destinations that nobody routes on their own: of the block
 // that IPv4 keeps for later (RFC 1112 section 4), and of the part of IPv6's
 // global space next to Teredo that IANA has not given out.
-var anywhere = []net.IP{net.IPv4(240, 0, 0, 1), net.ParseIP("2000::1")}
+var anywhere = []netip.Addr{netip.MustParseAddr("240.0.0.1"), netip.MustParseAddr("2000::1")}
 
-// DefaultRouteLink finds the device that the default route leaves by, IPv4's
-// before IPv6's. It looks one destination up (RTM_F_FIB_MATCH) rather than
-// list the routes, of which a host may have a million. ErrNotFound says that
-// there is no default route.
-func (h *Handle) DefaultRouteLink() (Link, error) {
+// DefaultRouteDevice finds the device that the default route leaves by,
+// IPv4's before IPv6's. It looks one destination up (RTM_F_FIB_MATCH) rather
+// than list the routes, of which a host may have a million. ErrNotFound says
+// that there is no default route.
+func (c *Conn) DefaultRouteDevice() (*Device, error) {
 	for _, dst := range anywhere {
-		routes, err := h.nl.RouteGetWithOptions(dst, &netlink.RouteGetOptions{FIBMatch: true})
-		switch {
-		case noRoute(err):
-			continue
-		case err != nil:
-			return nil, fmt.Errorf("find default route: %w", err)
+		index, err := c.defaultRouteIndex(dst)
+		if err != nil {
+			return nil, err
 		}
-		for _, r := range routes {
-			if index := deviceOf(r); index != 0 && isDefault(r) {
-				return h.LinkByIndex(index)
-			}
+		if index != 0 {
+			return c.DeviceByIndex(index)
 		}
 	}
 	return nil, fmt.Errorf("find default route: %w", ErrNotFound)
+}
+
+// defaultRouteIndex is the device of the route to dst, 0 where that is no
+// default route.
+func (c *Conn) defaultRouteIndex(dst netip.Addr) (index int, err error) {
+	var b nlsock.Batch
+	b.Message(unix.RTM_GETROUTE, 0, "find default route")
+	b.U8(family(dst)) // struct rtmsg
+	b.U8(uint8(dst.BitLen()))
+	b.Zeros(6)
+	b.U32(unix.RTM_F_FIB_MATCH)
+	b.Bytes(unix.RTA_DST, dst.AsSlice())
+	failed, err := c.sock.Do(&b, func(_ int, typ uint16, payload []byte) {
+		if r, ok := decodeRoute(payload); ok && typ == unix.RTM_NEWROUTE && r.Dst.Bits() == 0 {
+			index = routeIndex(payload)
+		}
+	})
+	if err == nil && len(failed) > 0 && !noRoute(failed[0]) {
+		err = failed[0]
+	}
+	return index, err
+}
+
+// routeIndex is the device of a route, the first one's of a multipath route
+// (struct rtnexthop of include/uapi/linux/rtnetlink.h).
+func routeIndex(payload []byte) (index int) {
+	nlsock.Attrs(payload[sizeofRtMsg:], func(typ uint16, v []byte) {
+		switch {
+		case typ == unix.RTA_OIF:
+			index = int(u32(v))
+		case typ == unix.RTA_MULTIPATH && len(v) >= sizeofRtNexthop:
+			index = int(u32(v[4:]))
+		}
+	})
+	return index
 }
 
 // noRoute tells the errors of fib_props (net/ipv4/fib_semantics.c): there is no

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"unicode"
 
@@ -96,14 +95,6 @@ func (h *Handle) SetUp(link Link) error {
 func (h *Handle) SetDown(link Link) error {
 	if err := h.nl.LinkSetDown(link); err != nil {
 		return fmt.Errorf("set link %s down: %w", link.Attrs().Name, err)
-	}
-	return nil
-}
-
-// SetMAC changes a device's hardware address.
-func (h *Handle) SetMAC(link Link, mac net.HardwareAddr) error {
-	if err := h.nl.LinkSetHardwareAddr(link, mac); err != nil {
-		return fmt.Errorf("set MAC %s of link %s: %w", mac, link.Attrs().Name, err)
 	}
 	return nil
 }

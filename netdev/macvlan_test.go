@@ -13,26 +13,26 @@ import (
 )
 
 // macvlanParent is a host with the device eth0, and a container on it.
-func macvlanParent(t *testing.T) (h *netdev.Handle, parent netdev.Link, host *nettest.Host, c *nettest.Container) {
+func macvlanParent(t *testing.T) (conn *netdev.Conn, parent *netdev.Device, c *nettest.Container) {
 	t.Helper()
-	host = nettest.NewHost(t, "host")
+	host := nettest.NewHost(t, "host")
 	host.Run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "wire")
-	h, err := netdev.In(host.NetNS())
+	conn, err := netdev.DialIn(host.NetNS())
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(h.Close)
-	if parent, err = h.Link("eth0"); err != nil {
+	t.Cleanup(func() { conn.Close() })
+	if parent, err = conn.Device("eth0"); err != nil {
 		t.Fatal(err)
 	}
-	return h, parent, host, host.NewContainer("c1")
+	return conn, parent, host.NewContainer("c1")
 }
 
 func TestAddMacvlanInAnotherNamespaceByANameTheHostHas(t *testing.T) {
 	t.Parallel()
-	h, parent, _, c := macvlanParent(t)
+	conn, parent, c := macvlanParent(t)
 	m := netdev.Macvlan{Name: "eth0", Mode: netdev.MacvlanVEPA, MAC: mac(t, "02:00:00:00:00:01"), MTU: 1400, BCQueueLen: 77}
-	if err := h.AddMacvlan(m, parent, c.NetNS()); err != nil {
+	if err := conn.AddMacvlan(m, parent, c.NetNS()); err != nil {
 		t.Fatal(err)
 	}
 	got := c.Run("ip", "-d", "link", "show", "eth0")
@@ -41,12 +41,12 @@ func TestAddMacvlanInAnotherNamespaceByANameTheHostHas(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, got)
 		}
 	}
-	if err := h.AddMacvlan(m, parent, c.NetNS()); !errors.Is(err, unix.EEXIST) {
+	if err := conn.AddMacvlan(m, parent, c.NetNS()); !errors.Is(err, unix.EEXIST) {
 		t.Errorf("the name is taken: %v, want EEXIST", err)
 	}
 }
 
-func TestDefaultRouteLink(t *testing.T) {
+func TestDefaultRouteDevice(t *testing.T) {
 	t.Parallel()
 	for name, routes := range map[string][]string{
 		"IPv4":                     {"route add default via 192.0.2.1"},
@@ -61,14 +61,14 @@ func TestDefaultRouteLink(t *testing.T) {
 			for _, r := range routes {
 				host.Run("ip", strings.Fields(r)...)
 			}
-			if link, err := defaultRouteLink(t, host); err != nil || link.Attrs().Name != "up0" {
-				t.Errorf("got %v, %v; want up0", link, err)
+			if dev, err := defaultRouteDevice(t, host); err != nil || dev.Name != "up0" {
+				t.Errorf("got %v, %v; want up0", dev, err)
 			}
 		})
 	}
 }
 
-func TestDefaultRouteLinkWithoutOne(t *testing.T) {
+func TestDefaultRouteDeviceWithoutOne(t *testing.T) {
 	t.Parallel()
 	for name, route := range map[string]string{
 		"none":      "",
@@ -81,8 +81,8 @@ func TestDefaultRouteLinkWithoutOne(t *testing.T) {
 			if route != "" {
 				host.Run("ip", strings.Fields(route)...)
 			}
-			if link, err := defaultRouteLink(t, host); !errors.Is(err, netdev.ErrNotFound) {
-				t.Errorf("got %v, %v; want ErrNotFound", link, err)
+			if dev, err := defaultRouteDevice(t, host); !errors.Is(err, netdev.ErrNotFound) {
+				t.Errorf("got %v, %v; want ErrNotFound", dev, err)
 			}
 		})
 	}
@@ -97,14 +97,14 @@ func routed(t *testing.T) *nettest.Host {
 	return host
 }
 
-func defaultRouteLink(t *testing.T, host *nettest.Host) (netdev.Link, error) {
+func defaultRouteDevice(t *testing.T, host *nettest.Host) (*netdev.Device, error) {
 	t.Helper()
-	h, err := netdev.In(host.NetNS())
+	c, err := netdev.DialIn(host.NetNS())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer h.Close()
-	return h.DefaultRouteLink()
+	defer c.Close()
+	return c.DefaultRouteDevice()
 }
 
 func mac(t *testing.T, s string) net.HardwareAddr {

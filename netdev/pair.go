@@ -7,8 +7,6 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
-
-	"github.com/berth-net/berth/netns"
 )
 
 // EnsureBridge finds a bridge or makes it, down, with the MAC and alias. One
@@ -25,27 +23,4 @@ func (h *Handle) EnsureBridge(name, alias string, mac net.HardwareAddr, mtu int)
 		return nil, fmt.Errorf("create bridge %s: a device of that name is a %s", name, link.Type())
 	}
 	return link, err
-}
-
-// Pair is a veth pair to be made: Name here, Peer in another namespace from
-// the start. Both ends are down.
-type Pair struct {
-	Name, Alias string
-	Peer        string
-	PeerMAC     net.HardwareAddr
-	MTU         int
-}
-
-// AddPair makes the pair.
-func (h *Handle) AddPair(p Pair, peerNS *netns.Handle) (Link, error) {
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.Alias, attrs.MTU = p.Name, p.Alias, p.MTU
-	err := h.nl.LinkAdd(&netlink.Veth{
-		LinkAttrs: attrs, PeerName: p.Peer, PeerHardwareAddr: p.PeerMAC, PeerMTU: uint32(p.MTU),
-		PeerNamespace: netlink.NsFd(peerNS.FD()),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("create veth %s with peer %s: %w", p.Name, p.Peer, err)
-	}
-	return h.Link(p.Name)
 }

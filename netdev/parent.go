@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -27,45 +26,58 @@ func (e *UnsupportedError) Error() string {
 
 func (e *UnsupportedError) Unwrap() error { return errors.ErrUnsupported }
 
-// Marked tells a device that AddVLAN or AddIsolated made, or AddMacvlan
-// where it was told to.
-func Marked(link Link) bool { return link.Attrs().Group == markGroup }
-
-func markedAttrs(name string) netlink.LinkAttrs {
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.Group = name, markGroup
-	return attrs
+// mark is the attribute of a device that is to be known as berth's own.
+func (b *Batch) mark(wanted bool) {
+	if wanted {
+		b.Uint32(unix.IFLA_GROUP, markGroup)
+	}
 }
 
 // AddVLAN makes a device, down and marked, for the frames of base that have
 // the 802.1Q tag id, 1 to 4094. One of that name is an error (EEXIST).
-func (h *Handle) AddVLAN(name string, base Link, id int) error {
-	attrs := markedAttrs(name)
-	attrs.ParentIndex = base.Attrs().Index
-	err := h.nl.LinkAdd(&netlink.Vlan{LinkAttrs: attrs, VlanId: id})
+func (c *Conn) AddVLAN(name string, base *Device, id uint16) error {
+	b := new(Batch)
+	b.Message(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, fmt.Sprintf("create VLAN device %s on %s", name, base.Name))
+	header(&b.Batch, unix.AF_UNSPEC, 0, 0, 0)
+	b.endpoint(name, nil, 0)
+	b.Uint32(unix.IFLA_LINK, uint32(base.Index))
+	b.mark(true)
+	info := b.Nest(unix.IFLA_LINKINFO)
+	b.String(unix.IFLA_INFO_KIND, "vlan")
+	data := b.Nest(unix.IFLA_INFO_DATA)
+	b.Uint16(unix.IFLA_VLAN_ID, id)
+	b.End(data)
+	b.End(info)
+	err := c.Do(b)
 	if errors.Is(err, unix.EOPNOTSUPP) {
-		err = &UnsupportedError{"802.1Q VLAN devices", "CONFIG_VLAN_8021Q"}
+		return fmt.Errorf("create VLAN device %s on %s: %w", name, base.Name, &UnsupportedError{"802.1Q VLAN devices", "CONFIG_VLAN_8021Q"})
 	}
-	if err != nil {
-		return fmt.Errorf("create VLAN device %s on %s: %w", name, base.Attrs().Name, err)
-	}
-	return nil
+	return err
 }
 
 // AddIsolated makes an Ethernet device, down and marked, that has a carrier
 // and drops whatever is sent out of it: a segment without a way out. It is a
 // dummy device or, where the kernel has none, an ifb, which drops every frame
 // that traffic control did not redirect to it (ifb_xmit, drivers/net/ifb.c).
-func (h *Handle) AddIsolated(name string) error {
-	err := h.nl.LinkAdd(&netlink.Dummy{LinkAttrs: markedAttrs(name)})
+func (c *Conn) AddIsolated(name string) error {
+	err := c.addPlain(name, "dummy")
 	if errors.Is(err, unix.EOPNOTSUPP) {
-		err = h.nl.LinkAdd(&netlink.Ifb{LinkAttrs: markedAttrs(name)})
+		err = c.addPlain(name, "ifb")
 	}
 	if errors.Is(err, unix.EOPNOTSUPP) {
-		err = &UnsupportedError{"dummy devices", "CONFIG_DUMMY"}
+		return fmt.Errorf("create isolated device %s: %w", name, &UnsupportedError{"dummy devices", "CONFIG_DUMMY"})
 	}
-	if err != nil {
-		return fmt.Errorf("create isolated device %s: %w", name, err)
-	}
-	return nil
+	return err
+}
+
+func (c *Conn) addPlain(name, kind string) error {
+	b := new(Batch)
+	b.Message(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, "create isolated device "+name)
+	header(&b.Batch, unix.AF_UNSPEC, 0, 0, 0)
+	b.endpoint(name, nil, 0)
+	b.mark(true)
+	info := b.Nest(unix.IFLA_LINKINFO)
+	b.String(unix.IFLA_INFO_KIND, kind)
+	b.End(info)
+	return c.Do(b)
 }

@@ -24,34 +24,35 @@ const (
 
 // Probe asks the segment whether anybody has one of the addresses, by ARP
 // probes (RFC 5227 section 2.1.1) and neighbour solicitations from the
-// unspecified address (RFC 4862 section 5.4). The device must be up and must
-// not have the addresses yet. It fails with ErrAddressTaken and the hardware
-// address of who answered.
-func (h *Handle) Probe(link Link, addrs []netip.Prefix) error {
-	mac := link.Attrs().HardwareAddr
-	if len(addrs) == 0 || len(mac) != etherAddrLen {
+// unspecified address (RFC 4862 section 5.4). The device must be of the
+// calling thread's namespace and up, and must not have the addresses yet. It
+// fails with ErrAddressTaken and the hardware address of who answered.
+func Probe(dev *Device, addrs []netip.Prefix) error {
+	if len(addrs) == 0 || len(dev.MAC) != etherAddrLen {
 		return nil
 	}
-	err := h.inside(func() error {
-		fd, err := listen(link.Attrs().Index)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		for range probes {
-			for _, p := range addrs {
-				if err := unix.Send(fd, probe(mac, p.Addr()), 0); err != nil && !lost(err) {
-					return fmt.Errorf("send probe: %w", err)
-				}
-			}
-			if err := awaitOwner(fd, mac, addrs, time.Now().Add(probeWait)); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	fd, err := listen(dev.Index)
 	if err != nil {
-		return fmt.Errorf("probe addresses of %s: %w", link.Attrs().Name, err)
+		return fmt.Errorf("probe addresses of %s: %w", dev.Name, err)
+	}
+	defer unix.Close(fd)
+	for range probes {
+		err := ask(fd, dev.MAC, addrs)
+		if err == nil {
+			err = awaitOwner(fd, dev.MAC, addrs, time.Now().Add(probeWait))
+		}
+		if err != nil {
+			return fmt.Errorf("probe addresses of %s: %w", dev.Name, err)
+		}
+	}
+	return nil
+}
+
+func ask(fd int, mac net.HardwareAddr, addrs []netip.Prefix) error {
+	for _, p := range addrs {
+		if err := unix.Send(fd, probe(mac, p.Addr()), 0); err != nil && !lost(err) {
+			return fmt.Errorf("send probe: %w", err)
+		}
 	}
 	return nil
 }

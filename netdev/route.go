@@ -40,14 +40,3 @@ func (h *Handle) AddRoute(link Link, r Route) error {
 	}
 	return nil
 }
-
-// DeleteRoute removes the route to dst through link. One that is not there is
-// success.
-func (h *Handle) DeleteRoute(link Link, dst netip.Prefix) error {
-	// RT_SCOPE_NOWHERE is any scope (fib_table_delete, net/ipv4/fib_trie.c).
-	err := h.nl.RouteDel(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: IPNet(dst), Scope: netlink.SCOPE_NOWHERE})
-	if err != nil && !missing(err) {
-		return fmt.Errorf("delete route to %s through %s: %w", dst, link.Attrs().Name, err)
-	}
-	return nil
-}

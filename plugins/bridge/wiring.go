@@ -27,7 +27,7 @@ type wiring struct {
 	mac     net.HardwareAddr // of the container
 	hostMAC net.HardwareAddr
 	mtu     int
-	index   int // of the container's device
+	dev     *attach.Device // the container's
 }
 
 // connect does the steps of an Add and registers their inverses.
@@ -50,6 +50,7 @@ func (w *wiring) connect(ctx context.Context) (_ *plugins.Result, err error) {
 	if err := w.createPair(); err != nil {
 		return nil, err
 	}
+	defer w.dev.Close()
 	if err := w.a.Delegate(ctx); err != nil {
 		return nil, err
 	}
@@ -85,25 +86,27 @@ func (w *wiring) createPair() (err error) {
 	}
 	w.a.Record.MAC = endpoint.MAC(w.mac)
 	b := new(netdev.Batch)
-	b.AddVeth(&netdev.Veth{
-		Name: name, MAC: w.hostMAC, Master: w.bridge.Index, MTU: w.mtu,
-		PeerName: w.req.IfName, PeerMAC: w.mac, PeerNS: w.a.Container.FD(),
+	w.dev, err = w.a.Make(w.req.IfName, func() error {
+		b.AddVeth(&netdev.Veth{
+			Name: name, MAC: w.hostMAC, Master: w.bridge.Index, MTU: w.mtu,
+			PeerName: w.req.IfName, PeerMAC: w.mac, PeerNS: w.a.Container.FD(),
+		})
+		if err := w.host.Do(b); err != nil {
+			return w.explainPair(err)
+		}
+		w.a.OnAbort(func() error { return deleteLink(name) })
+		return nil
 	})
-	if err := w.host.Do(b); err != nil {
-		return w.explainPair(err)
+	if err != nil {
+		return err
 	}
-	w.a.OnAbort(func() error { return deleteLink(name) })
+	b.Quiet(name)
 	hairpin, isolated := w.conf.HairpinMode, w.conf.PortIsolation || w.conf.noICC()
 	b.ChangeLink(name, netdev.LinkChange{
 		Alias: w.a.Record.Key.Alias(),
 		Port:  netdev.Port{Hairpin: &hairpin, Isolated: &isolated},
 	})
 	if err := w.host.Do(b); err != nil {
-		return err
-	}
-	// The port itself speaks no IP, but would answer with a link-local
-	// address and believe routers until it joined the bridge.
-	if err := netdev.WriteSysctl("ipv6/conf/"+name+"/disable_ipv6", "1"); err != nil {
 		return err
 	}
 	return w.setVLANs(name)
@@ -147,75 +150,28 @@ func (w *wiring) bringUp() error {
 	if err := w.host.Do(b); err != nil {
 		return err
 	}
-	if err := w.a.Container.Do(w.configureContainer); err != nil {
-		return err
+	if !w.conf.DisableContainerInterface {
+		if err := w.configure(); err != nil {
+			return err
+		}
 	}
 	return w.limit()
 }
 
-// configureContainer runs inside the container's namespace.
-func (w *wiring) configureContainer() error {
-	c, err := netdev.Dial()
-	if err != nil {
+// configure sets the container's device up. The host's end forwards, and the
+// bridge too, once the kernel knows of their carriers.
+func (w *wiring) configure() error {
+	if err := w.dev.Up(); err != nil {
 		return err
 	}
-	defer c.Close()
-	dev, err := c.Device(w.req.IfName)
-	if err != nil {
+	if err := errors.Join(w.host.SyncCarrier(w.a.Record.HostIfName), w.host.SyncCarrier(w.bridge.Name)); err != nil {
 		return err
 	}
-	w.index = dev.Index
-	if err := w.containerSysctls(); err != nil || w.conf.DisableContainerInterface {
+	err := w.dev.Configure(attach.Setup{Routes: w.routes(), Detect: w.conf.EnableDAD})
+	if err != nil || !w.conf.EnableDAD {
 		return err
 	}
-	b := new(netdev.Batch)
-	b.ChangeLink(w.req.IfName, netdev.LinkChange{Up: true, Notify: true})
-	if err := c.Do(b); err != nil {
-		return err
-	}
-	// An IPv6 address that is given before the kernel knows of the carrier
-	// answers neighbours only a second later.
-	err = errors.Join(w.host.SyncCarrier(w.a.Record.HostIfName), w.host.SyncCarrier(w.bridge.Name), c.SyncCarrier(w.req.IfName))
-	if err != nil {
-		return err
-	}
-	return w.configureUp(c, b, dev.Index)
-}
-
-// configureUp gives the device its addresses and routes, and tells the
-// segment of them: they may have been another container's. The kernel does
-// that (arp_notify, ndisc_notify) when a device is given a MAC, even its own.
-func (w *wiring) configureUp(c *netdev.Conn, b *netdev.Batch, index int) error {
-	for _, addr := range w.a.Addresses {
-		b.AddAddr(index, addr.Prefix, w.conf.EnableDAD)
-	}
-	for _, r := range w.routes() {
-		b.AddRoute(index, attach.DeviceRoute(r))
-	}
-	if len(w.a.Addresses) > 0 {
-		b.ChangeLink(w.req.IfName, netdev.LinkChange{MAC: w.mac})
-	}
-	if err := c.Do(b); err != nil || !w.conf.EnableDAD {
-		return err
-	}
-	return settle(c, index)
-}
-
-// containerSysctls set what must hold before the device comes up: routers are
-// not believed (CVE-2020-10749), IPv6 is off where no address of it was asked
-// for, and addresses are announced, because they may have been another
-// container's. A network without IPAM leaves IPv6 to the container.
-func (w *wiring) containerSysctls() error {
-	conf := "ipv6/conf/" + w.req.IfName
-	if err := netdev.WriteSysctl(conf+"/accept_ra", "0"); err != nil || !w.conf.ipam {
-		return err
-	}
-	for _, addr := range w.a.Addresses {
-		if addr.Prefix.Addr().Is6() {
-			return errors.Join(netdev.WriteSysctl(conf+"/disable_ipv6", "0"), netdev.WriteSysctl(conf+"/ndisc_notify", "1"))
-		}
-	}
-	return netdev.WriteSysctl(conf+"/disable_ipv6", "1")
+	return settle(w.dev.Conn, w.dev.Index)
 }
 
 // routes are the configuration's, and the default routes through the bridge.

@@ -24,7 +24,7 @@ func addresses(sandbox string) (*plugins.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := defaultFirst(h, all); err != nil {
+	if err := defaultFirst(all); err != nil {
 		return nil, err
 	}
 	result, at := &plugins.Result{}, make(map[int]int)
@@ -43,8 +43,13 @@ func addresses(sandbox string) (*plugins.Result, error) {
 	return result, nil
 }
 
-func defaultFirst(h *netdev.Handle, all []netdev.LinkAddr) error {
-	link, err := h.DefaultRouteLink()
+func defaultFirst(all []netdev.LinkAddr) error {
+	c, err := netdev.Dial()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	dev, err := c.DefaultRouteDevice()
 	if errors.Is(err, netdev.ErrNotFound) {
 		return nil
 	}
@@ -52,7 +57,7 @@ func defaultFirst(h *netdev.Handle, all []netdev.LinkAddr) error {
 		return err
 	}
 	rank := func(a netdev.LinkAddr) int {
-		if a.Index == link.Attrs().Index {
+		if a.Index == dev.Index {
 			return 0
 		}
 		return 1

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 
 	"github.com/berth-net/berth/endpoint"
@@ -40,12 +39,12 @@ func (d *Driver) compare(ctx context.Context, conf *config, r *endpoint.Record, 
 	if id, err := ns.ID(); err != nil || id != r.NetNSID {
 		return errors.Join(err, fmt.Errorf("netns %s is not the one that it was attached in", req.NetNS))
 	}
-	inner, err := netdev.In(ns)
+	inner, err := netdev.DialIn(ns)
 	if err != nil {
 		return err
 	}
 	defer inner.Close()
-	link, err := inner.Link(req.IfName)
+	dev, err := inner.Device(req.IfName)
 	if err != nil {
 		return err
 	}
@@ -54,41 +53,39 @@ func (d *Driver) compare(ctx context.Context, conf *config, r *endpoint.Record, 
 		return err
 	}
 	defer p.close()
-	if p.link == nil {
+	if p.dev == nil {
 		return fmt.Errorf("parent %s is gone", p.name)
 	}
-	return errors.Join(compareDevice(conf, r, link, p), compareAddresses(inner, link, r), attach.DelegateCheck(ctx, req))
+	return errors.Join(compareDevice(conf, r, dev, p), compareAddresses(inner, dev, r), attach.DelegateCheck(ctx, req))
 }
 
 // compareDevice names the first difference.
-func compareDevice(conf *config, r *endpoint.Record, link netdev.Link, p *parent) error {
-	m, ok := netdev.MacvlanOf(link)
-	attrs := link.Attrs()
+func compareDevice(conf *config, r *endpoint.Record, dev *netdev.Device, p *parent) error {
 	switch {
-	case !ok:
-		return fmt.Errorf("%s is a %s device, not macvlan", attrs.Name, link.Type())
-	case m.Mode != conf.Mode:
-		return fmt.Errorf("%s is in mode %s, not %s", attrs.Name, m.Mode, conf.Mode)
-	case attrs.ParentIndex != p.link.Attrs().Index:
-		return fmt.Errorf("%s is on the device with index %d, not on %s (%d)", attrs.Name, attrs.ParentIndex, p.name, p.link.Attrs().Index)
-	case !bytes.Equal(m.MAC, r.MAC):
-		return fmt.Errorf("%s has MAC %s, not %s", attrs.Name, m.MAC, r.MAC)
-	case r.Result != nil && m.MTU != r.Result.Interfaces[0].MTU:
-		return fmt.Errorf("%s has MTU %d, not %d", attrs.Name, m.MTU, r.Result.Interfaces[0].MTU)
-	case attrs.Flags&net.FlagUp == 0:
-		return fmt.Errorf("%s is down", attrs.Name)
+	case dev.Macvlan == nil:
+		return fmt.Errorf("%s is a %s device, not macvlan", dev.Name, dev.Kind)
+	case dev.Macvlan.Mode != conf.Mode:
+		return fmt.Errorf("%s is in mode %s, not %s", dev.Name, dev.Macvlan.Mode, conf.Mode)
+	case dev.Link != p.dev.Index:
+		return fmt.Errorf("%s is on the device with index %d, not on %s (%d)", dev.Name, dev.Link, p.name, p.dev.Index)
+	case !bytes.Equal(dev.MAC, r.MAC):
+		return fmt.Errorf("%s has MAC %s, not %s", dev.Name, dev.MAC, r.MAC)
+	case r.Result != nil && dev.MTU != r.Result.Interfaces[0].MTU:
+		return fmt.Errorf("%s has MTU %d, not %d", dev.Name, dev.MTU, r.Result.Interfaces[0].MTU)
+	case !dev.Up:
+		return fmt.Errorf("%s is down", dev.Name)
 	}
 	return nil
 }
 
-func compareAddresses(h *netdev.Handle, link netdev.Link, r *endpoint.Record) error {
-	have, err := h.Addrs(link)
+func compareAddresses(c *netdev.Conn, dev *netdev.Device, r *endpoint.Record) error {
+	have, err := c.Addrs(dev.Index)
 	if err != nil {
 		return err
 	}
 	for _, want := range r.Addresses {
-		if !slices.Contains(have, want) {
-			return fmt.Errorf("%s lacks address %s", link.Attrs().Name, want)
+		if !slices.ContainsFunc(have, func(a netdev.Addr) bool { return a.Prefix == want }) {
+			return fmt.Errorf("%s lacks address %s", dev.Name, want)
 		}
 	}
 	return nil
@@ -105,8 +102,8 @@ func (d *Driver) Status(ctx context.Context, network *plugins.Network) error {
 		return plugins.Errorf(plugins.CodeNotAvailable, "network %s: %w", network.Name, err)
 	}
 	defer p.close()
-	if base := p.stands(); base != nil && base.Attrs().Flags&net.FlagUp == 0 {
-		return plugins.Errorf(plugins.CodeNotAvailable, "network %s: master %s is down", network.Name, base.Attrs().Name)
+	if base := p.stands(); base != nil && !base.Up {
+		return plugins.Errorf(plugins.CodeNotAvailable, "network %s: master %s is down", network.Name, base.Name)
 	}
 	if conf.IPAM == nil {
 		return nil

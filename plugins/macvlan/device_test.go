@@ -1,6 +1,8 @@
 package macvlan_test
 
 import (
+	"bytes"
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -151,4 +153,30 @@ func TestTheNeighboursOfAReusedAddressAreCorrected(t *testing.T) {
 			return err
 		})
 	}
+}
+
+// Without a gateway nothing but the announcements tells the segment.
+func TestAnAddIsAnnouncedThreeTimes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	heard := w.outside.Sniff("eth0")
+	c := request(w.host.NewContainer("c1"), `{"type":"macvlan","master":"eth0","ipam":{"type":"berth-ipam","ranges":[[{"subnet":"192.0.2.0/24","rangeStart":"192.0.2.100"}],[{"subnet":"2001:db8::/64","rangeStart":"2001:db8::100"}]]}}`)
+	r := w.add(c)
+	arp := bytes.Join([][]byte{{0, 1, 8, 0, 6, 4, 0, 1}, r.Interfaces[0].MAC, r.IPs[0].Address.Addr().AsSlice(), make([]byte, 6), r.IPs[0].Address.Addr().AsSlice()}, nil)
+	na := append([]byte{0x20, 0, 0, 0}, r.IPs[1].Address.Addr().AsSlice()...) // the override flag, and the target
+	nettest.Eventually(t, "three of each", func() error {
+		arps, nas := 0, 0
+		for _, f := range heard.Frames() {
+			switch {
+			case f.EtherType() == 0x0806 && bytes.HasPrefix(f.Payload(), arp):
+				arps++
+			case f.EtherType() == 0x86dd && f.Payload()[6] == 58 && f.Payload()[40] == 136 && bytes.HasPrefix(f.Payload()[44:], na):
+				nas++
+			}
+		}
+		if arps != 3 || nas != 3 {
+			return fmt.Errorf("%d gratuitous ARP requests, %d unsolicited neighbour advertisements", arps, nas)
+		}
+		return nil
+	})
 }

@@ -19,12 +19,12 @@ import (
 type Driver struct {
 	store *state.Store
 	sysfs string // where a wireless parent shows itself
-	vlan  func(h *netdev.Handle, name string, base netdev.Link, id int) error
+	vlan  func(c *netdev.Conn, name string, base *netdev.Device, id uint16) error
 }
 
 // New is the driver with its records in store.
 func New(store *state.Store) *Driver {
-	return &Driver{store: store, sysfs: "/sys", vlan: (*netdev.Handle).AddVLAN}
+	return &Driver{store: store, sysfs: "/sys", vlan: (*netdev.Conn).AddVLAN}
 }
 
 // driverName is the type in a configuration and in records.

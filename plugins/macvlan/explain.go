@@ -23,18 +23,18 @@ const dyingFor = 2 * time.Second
 // bringUp brings the device up. The kernel refuses with EADDRINUSE while
 // another device on the parent has the hardware address: when a container is
 // started again, its old namespace's for a moment.
-func (w *wiring) bringUp(ctx context.Context, link netdev.Link) error {
+func (w *wiring) bringUp(ctx context.Context) error {
 	deadline := time.Now().Add(dyingFor)
 	for pause := time.Millisecond; ; pause *= 2 {
-		err := w.inner.SetUp(link)
+		err := w.dev.Up()
 		if !errors.Is(err, unix.EADDRINUSE) {
 			return err
 		}
-		if why := w.explainMAC(err, link.Attrs().HardwareAddr); why != nil {
+		if why := w.explainMAC(err, w.dev.MAC); why != nil {
 			return why
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("MAC %s is that of %s or of another device on it: %w", link.Attrs().HardwareAddr, w.parent.name, err)
+			return fmt.Errorf("MAC %s is that of %s or of another device on it: %w", w.dev.MAC, w.parent.name, err)
 		}
 		select {
 		case <-ctx.Done():
@@ -72,9 +72,9 @@ func (w *wiring) explain(err error) error {
 // occupant tells who receives the parent's frames already: a device has one
 // receiver only (netdev_rx_handler_register).
 func (p *parent) occupant() string {
-	if index := p.link.Attrs().MasterIndex; index != 0 {
-		if master, err := p.on.LinkByIndex(index); err == nil {
-			return fmt.Sprintf("it is a port of %s %s, which receives its frames; use %[2]s as the master", master.Type(), master.Attrs().Name)
+	if p.dev.Master != 0 {
+		if master, err := p.on.DeviceByIndex(p.dev.Master); err == nil {
+			return fmt.Sprintf("it is a port of %s %s, which receives its frames; use %[2]s as the master", master.Kind, master.Name)
 		}
 	}
 	return "another driver receives its frames (ipvlan devices on it, a bridge, a bond, Open vSwitch); " +

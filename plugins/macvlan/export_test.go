@@ -6,7 +6,7 @@ import (
 )
 
 // NewMaking is New with VLAN devices made by make, for kernels without 802.1Q.
-func NewMaking(store *state.Store, make func(h *netdev.Handle, name string, base netdev.Link, id int) error) *Driver {
+func NewMaking(store *state.Store, make func(c *netdev.Conn, name string, base *netdev.Device, id uint16) error) *Driver {
 	d := New(store)
 	d.vlan = make
 	return d

@@ -26,71 +26,64 @@ func (w *wiring) openHostAccess(ctx context.Context) error {
 		return err
 	}
 	defer release()
-	h := w.parent.on
-	own, err := h.Addrs(w.parent.link)
+	own, err := w.parent.on.Addrs(w.parent.dev.Index)
 	if err != nil {
 		return err
 	}
-	shim, err := w.ensureShim(own)
+	shim, err := w.ensureShim()
 	if err != nil {
 		return err
 	}
+	b := new(netdev.Batch)
+	for _, p := range own {
+		if addr := p.Prefix.Addr(); addr.Is6() && !addr.IsLinkLocalUnicast() {
+			b.AddAlias(shim.Index, addr)
+		}
+	}
+	b.ChangeLink(shim.Name, netdev.LinkChange{Up: true})
 	for _, p := range w.a.Record.Addresses {
 		addr := p.Addr()
-		route := netdev.Route{Dst: netip.PrefixFrom(addr, addr.BitLen()), Source: sourceFor(addr, own)}
-		if err := h.AddRoute(shim, route); err != nil {
-			return err
-		}
+		b.AddRoute(shim.Index, netdev.Route{Dst: netip.PrefixFrom(addr, addr.BitLen()), Source: sourceFor(addr, own)})
 	}
-	return nil
+	return w.parent.on.Do(b)
 }
 
-// ensureShim makes the shim where it is not there, and brings it up.
-func (w *wiring) ensureShim(own []netip.Prefix) (netdev.Link, error) {
-	h, name := w.parent.on, shimName(w.parent.name)
-	shim, err := h.Link(name)
+// ensureShim makes the shim where it is not there.
+func (w *wiring) ensureShim() (*netdev.Device, error) {
+	name := shimName(w.parent.name)
+	shim, err := w.parent.on.Device(name)
 	if errors.Is(err, netdev.ErrNotFound) {
-		shim, err = w.makeShim(name)
+		return w.makeShim(name)
 	}
-	if err != nil {
-		return nil, err
-	}
-	for _, p := range own {
-		if p.Addr().Is6() && !p.Addr().IsLinkLocalUnicast() {
-			if err := h.AddAlias(shim, p.Addr()); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return shim, h.SetUp(shim)
+	return shim, err
 }
 
-func (w *wiring) makeShim(name string) (netdev.Link, error) {
-	h := w.parent.on
+func (w *wiring) makeShim(name string) (*netdev.Device, error) {
 	mac, err := netdev.StableMAC(w.parent.name, "", name)
 	if err != nil {
 		return nil, err
 	}
 	m := netdev.Macvlan{Name: name, Mode: netdev.MacvlanBridge, MAC: mac, Mark: true}
-	if err := h.AddMacvlan(m, w.parent.link, nil); err != nil {
+	if err := w.parent.on.AddMacvlan(m, w.parent.dev, nil); err != nil {
 		return nil, w.explain(err)
 	}
-	if err := h.SetSysctl("ipv6/conf/"+name+"/accept_ra", "0"); err != nil {
+	if err := netdev.WriteSysctl("ipv6/conf/"+name+"/accept_ra", "0"); err != nil {
 		return nil, err
 	}
-	return h.Link(name)
+	return w.parent.on.Device(name)
 }
 
 // sourceFor is the host's address that a container sees: of the same subnet,
 // or else the first of the family.
-func sourceFor(to netip.Addr, own []netip.Prefix) (first netip.Addr) {
+func sourceFor(to netip.Addr, own []netdev.Addr) (first netip.Addr) {
 	for _, p := range own {
+		addr := p.Prefix.Addr()
 		switch {
-		case p.Addr().Is4() != to.Is4() || p.Addr().IsLinkLocalUnicast():
-		case p.Contains(to):
-			return p.Addr()
+		case addr.Is4() != to.Is4() || addr.IsLinkLocalUnicast():
+		case p.Prefix.Contains(to):
+			return addr
 		case !first.IsValid():
-			first = p.Addr()
+			first = addr
 		}
 	}
 	return first
@@ -98,20 +91,20 @@ func sourceFor(to netip.Addr, own []netip.Prefix) (first netip.Addr) {
 
 // closeHostAccess removes the routes to the addresses and, where nobody else
 // needs it, the shim.
-func closeHostAccess(h *netdev.Handle, parent string, addresses []netip.Prefix, others int) error {
+func closeHostAccess(c *netdev.Conn, parent string, addresses []netip.Prefix, others int) error {
 	if others == 0 {
-		return deleteMarked(h, shimName(parent))
+		return deleteMarked(c, shimName(parent))
 	}
-	shim, err := h.Link(shimName(parent))
+	shim, err := c.Device(shimName(parent))
 	if errors.Is(err, netdev.ErrNotFound) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	var errs []error
+	b := new(netdev.Batch)
 	for _, p := range addresses {
-		errs = append(errs, h.DeleteRoute(shim, netip.PrefixFrom(p.Addr(), p.Addr().BitLen())))
+		b.DeleteRoute(shim.Index, netip.PrefixFrom(p.Addr(), p.Addr().BitLen()))
 	}
-	return errors.Join(errs...)
+	return c.Do(b)
 }

@@ -20,7 +20,7 @@ const maxVLAN = 4094
 // out.
 func (p *parent) isolated(network string) (err error) {
 	p.name, p.made = netdev.HostName("bmi", network, "", ""), true
-	if p.link, err = p.on.Link(p.name); errors.Is(err, netdev.ErrNotFound) {
+	if p.dev, err = p.on.Device(p.name); errors.Is(err, netdev.ErrNotFound) {
 		return nil
 	}
 	return err
@@ -37,25 +37,25 @@ func (p *parent) onDemand(name string) bool {
 	if err != nil || id < 1 || id > maxVLAN || strconv.Itoa(id) != name[dot+1:] {
 		return false
 	}
-	if p.base, err = p.on.Link(name[:dot]); err != nil {
+	if p.base, err = p.on.Device(name[:dot]); err != nil {
 		return false
 	}
-	p.name, p.made, p.vlanID = name, true, id
+	p.name, p.made, p.vlanID = name, true, uint16(id)
 	return true
 }
 
 // stands is the device that the parent is or will stand on; nil where it will
 // stand on none.
-func (p *parent) stands() netdev.Link {
-	if p.link != nil {
-		return p.link
+func (p *parent) stands() *netdev.Device {
+	if p.dev != nil {
+		return p.dev
 	}
 	return p.base
 }
 
 // ensure makes the parent where it is not there. The caller holds its guard.
-func (p *parent) ensure(vlan func(*netdev.Handle, string, netdev.Link, int) error) (err error) {
-	if p.link, err = p.on.Link(p.name); errors.Is(err, netdev.ErrNotFound) {
+func (p *parent) ensure(vlan func(*netdev.Conn, string, *netdev.Device, uint16) error) (err error) {
+	if p.dev, err = p.on.Device(p.name); errors.Is(err, netdev.ErrNotFound) {
 		if p.vlanID != 0 {
 			err = vlan(p.on, p.name, p.base, p.vlanID)
 		} else {
@@ -65,23 +65,25 @@ func (p *parent) ensure(vlan func(*netdev.Handle, string, netdev.Link, int) erro
 			return plugins.Errorf(plugins.CodeInvalidConfig, "master %s: %w", p.name, err)
 		}
 		if err == nil {
-			p.link, err = p.on.Link(p.name)
+			p.dev, err = p.on.Device(p.name)
 		}
 	}
 	if err != nil {
 		return err
 	}
 	// A parent is nobody's way to the host.
-	if err := quiet(p.on, p.name); err != nil {
+	if err := quiet(p.name); err != nil {
 		return err
 	}
-	return p.on.SetUp(p.link)
+	b := new(netdev.Batch)
+	b.ChangeLink(p.name, netdev.LinkChange{Up: true})
+	return p.on.Do(b)
 }
 
 // quiet keeps a device that berth makes on the host from taking addresses of
 // its own accord.
-func quiet(h *netdev.Handle, name string) error {
-	return errors.Join(h.SetSysctl("ipv6/conf/"+name+"/accept_ra", "0"), h.SetSysctl("ipv6/conf/"+name+"/addr_gen_mode", "1"))
+func quiet(name string) error {
+	return errors.Join(netdev.WriteSysctl("ipv6/conf/"+name+"/accept_ra", "0"), netdev.WriteSysctl("ipv6/conf/"+name+"/addr_gen_mode", "1"))
 }
 
 // guard is held while what containers share on a parent is made or taken
@@ -102,17 +104,17 @@ func (d *Driver) leave(r *endpoint.Record, o driven) error {
 	if err != nil {
 		return err
 	}
-	h, err := netdev.Here()
+	c, err := netdev.Dial()
 	if err != nil {
 		return err
 	}
-	defer h.Close()
+	defer c.Close()
 	var errs []error
 	if o.HostAccess {
-		errs = append(errs, closeHostAccess(h, o.Parent, r.Addresses, shim))
+		errs = append(errs, closeHostAccess(c, o.Parent, r.Addresses, shim))
 	}
 	if o.Made && made == 0 {
-		errs = append(errs, deleteMarked(h, o.Parent))
+		errs = append(errs, deleteMarked(c, o.Parent))
 	}
 	return errors.Join(errs...)
 }
@@ -139,13 +141,6 @@ func (d *Driver) sharing(self endpoint.Key, parent string) (made, shim int, err 
 
 // deleteMarked deletes a device that berth made; a stranger's of the same
 // name stays.
-func deleteMarked(h *netdev.Handle, name string) error {
-	link, err := h.Link(name)
-	if errors.Is(err, netdev.ErrNotFound) {
-		return nil
-	}
-	if err != nil || !netdev.Marked(link) {
-		return err
-	}
-	return h.DeleteLink(name)
+func deleteMarked(c *netdev.Conn, name string) error {
+	return c.DeleteLinkIf(name, func(d *netdev.Device) bool { return d.Marked })
 }

@@ -24,9 +24,9 @@ func onVLAN(w *world, made *[]string, call func(*macvlan.Driver) error) error {
 		if err != nil {
 			return err
 		}
-		return call(macvlan.NewMaking(store, func(h *netdev.Handle, name string, base netdev.Link, id int) error {
-			*made = append(*made, fmt.Sprintf("%s on %s, id %d", name, base.Attrs().Name, id))
-			return h.AddIsolated(name)
+		return call(macvlan.NewMaking(store, func(c *netdev.Conn, name string, base *netdev.Device, id uint16) error {
+			*made = append(*made, fmt.Sprintf("%s on %s, id %d", name, base.Name, id))
+			return c.AddIsolated(name)
 		}))
 	})
 }

@@ -3,9 +3,10 @@ package macvlan
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/berth-net/berth/netdev"
 	"github.com/berth-net/berth/netns"
@@ -14,22 +15,16 @@ import (
 
 // parent is the device that containers' devices are made on.
 type parent struct {
-	on   *netdev.Handle // bound to the parent's namespace
-	ns   *netns.Handle  // where that is the container's; else nil
+	on   *netdev.Conn // in the parent's namespace
 	name string
-	link netdev.Link // nil: still to be made
+	dev  *netdev.Device // nil: still to be made
 
 	made   bool // by berth, on demand
-	base   netdev.Link
-	vlanID int // on base; 0: isolated
+	base   *netdev.Device
+	vlanID uint16 // on base; 0: isolated
 }
 
-func (p *parent) close() {
-	p.on.Close()
-	if p.ns != nil {
-		p.ns.Close()
-	}
-}
+func (p *parent) close() { p.on.Close() }
 
 // openParent finds the parent and sees whether it can serve.
 func (d *Driver) openParent(conf *config, network, container string) (*parent, error) {
@@ -44,18 +39,18 @@ func (d *Driver) openParent(conf *config, network, container string) (*parent, e
 	return p, nil
 }
 
-// open opens a handle in the namespace where the parent is.
+// open opens a socket in the namespace where the parent is.
 func (p *parent) open(conf *config, container string) (err error) {
 	if !conf.LinkInContainer {
-		p.on, err = netdev.Here()
+		p.on, err = netdev.Dial()
 		return err
 	}
-	if p.ns, err = netns.Open(container); err != nil {
+	ns, err := netns.Open(container)
+	if err != nil {
 		return plugins.Errorf(plugins.CodeInvalidEnvironment, "CNI_NETNS: %w", err)
 	}
-	if p.on, err = netdev.In(p.ns); err != nil {
-		p.ns.Close()
-	}
+	defer ns.Close()
+	p.on, err = netdev.DialIn(ns)
 	return err
 }
 
@@ -64,9 +59,9 @@ func (d *Driver) findParent(p *parent, conf *config, network string) (err error)
 		return p.isolated(network)
 	}
 	if conf.Master == "" {
-		p.link, err = p.on.DefaultRouteLink()
+		p.dev, err = p.on.DefaultRouteDevice()
 	} else {
-		p.link, err = p.on.Link(conf.Master)
+		p.dev, err = p.on.Device(conf.Master)
 	}
 	if errors.Is(err, netdev.ErrNotFound) && !conf.LinkInContainer && p.onDemand(conf.Master) {
 		err = nil
@@ -79,8 +74,8 @@ func (d *Driver) findParent(p *parent, conf *config, network string) (err error)
 	case err != nil:
 		return err
 	}
-	if p.link != nil {
-		p.name, p.made = p.link.Attrs().Name, netdev.Marked(p.link)
+	if p.dev != nil {
+		p.name, p.made = p.dev.Name, p.dev.Marked
 	}
 	if why := d.unfit(p.stands(), conf); why != nil {
 		return plugins.Errorf(plugins.CodeInvalidConfig, "master %s: %w", p.name, why)
@@ -96,16 +91,15 @@ func (c *config) place() string {
 }
 
 // unfit tells why a device cannot be a parent.
-func (d *Driver) unfit(link netdev.Link, conf *config) error {
-	attrs := link.Attrs()
+func (d *Driver) unfit(dev *netdev.Device, conf *config) error {
 	switch {
-	case attrs.Flags&net.FlagLoopback != 0:
+	case dev.Loopback:
 		return errors.New("the loopback device has no segment")
-	case attrs.EncapType != "ether":
-		return fmt.Errorf("it is no Ethernet device (link/%s), and macvlan needs frames", attrs.EncapType)
-	case conf.MTU > attrs.MTU:
-		return fmt.Errorf("mtu: %d is more than its own %d", conf.MTU, attrs.MTU)
-	case conf.Mode != netdev.MacvlanPassthru && d.wireless(attrs.Name):
+	case dev.Hardware != unix.ARPHRD_ETHER:
+		return fmt.Errorf("it is no Ethernet device (its ARP hardware type is %d), and macvlan needs frames", dev.Hardware)
+	case conf.MTU > dev.MTU:
+		return fmt.Errorf("mtu: %d is more than its own %d", conf.MTU, dev.MTU)
+	case conf.Mode != netdev.MacvlanPassthru && d.wireless(dev.Name):
 		return errors.New("it is a wireless station, and an access point takes frames from the one address " +
 			"that has associated only (IEEE 802.11 has no room for another); use a bridge network with masquerade, or mode passthru")
 	}

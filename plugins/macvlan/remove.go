@@ -1,8 +1,6 @@
 package macvlan
 
 import (
-	"errors"
-
 	"github.com/berth-net/berth/endpoint"
 	"github.com/berth-net/berth/netdev"
 	"github.com/berth-net/berth/netns"
@@ -28,20 +26,10 @@ func remove(req *plugins.Request, r *endpoint.Record) error {
 // removeDevice leaves a device of another kind alone: an Add that found the
 // name taken must not take it away.
 func removeDevice(ns *netns.Handle, ifname string) error {
-	h, err := netdev.In(ns)
+	c, err := netdev.DialIn(ns)
 	if err != nil {
 		return err
 	}
-	defer h.Close()
-	link, err := h.Link(ifname)
-	if errors.Is(err, netdev.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if _, ok := netdev.MacvlanOf(link); !ok {
-		return nil
-	}
-	return h.DeleteLink(ifname)
+	defer c.Close()
+	return c.DeleteLinkIf(ifname, func(d *netdev.Device) bool { return d.Macvlan != nil })
 }

@@ -19,16 +19,12 @@ type wiring struct {
 	a      *attach.Attachment
 	req    *plugins.Request
 	driven driven
-	inner  *netdev.Handle // bound to the container's namespace
+	dev    *attach.Device // the container's
 }
 
 // connect makes, configures and announces the container's device. What it has
 // made is undone by the attachment's Abort.
-func (w *wiring) connect(ctx context.Context, mac net.HardwareAddr) (_ *plugins.Result, err error) {
-	if w.inner, err = netdev.In(w.a.Container); err != nil {
-		return nil, err
-	}
-	defer w.inner.Close()
+func (w *wiring) connect(ctx context.Context, mac net.HardwareAddr) (*plugins.Result, error) {
 	if w.a.Stale != nil {
 		if err := remove(attach.DelRequest(w.a.Stale, w.req.Network), w.a.Stale); err != nil {
 			return nil, err
@@ -37,17 +33,17 @@ func (w *wiring) connect(ctx context.Context, mac net.HardwareAddr) (_ *plugins.
 	if w.driven.shares() {
 		w.a.OnAbort(func() error { return w.leave(w.a.Record, w.driven) })
 	}
-	link, err := w.createOnParent(ctx, mac)
-	if err != nil {
+	if err := w.createOnParent(ctx, mac); err != nil {
 		return nil, err
 	}
-	if err := w.bringUp(ctx, link); err != nil {
+	defer w.dev.Close()
+	if err := w.bringUp(ctx); err != nil {
 		return nil, err
 	}
 	if err := w.a.Delegate(ctx); err != nil {
 		return nil, err
 	}
-	if err := w.a.Configure(w.inner, link); err != nil {
+	if err := w.dev.Configure(attach.Setup{Routes: w.a.Routes(), Wire: true}); err != nil {
 		return nil, err
 	}
 	if w.conf.HostAccess {
@@ -55,23 +51,20 @@ func (w *wiring) connect(ctx context.Context, mac net.HardwareAddr) (_ *plugins.
 			return nil, err
 		}
 	}
-	if err := w.a.Announce(w.inner, link); err != nil {
-		return nil, err
-	}
-	return w.result(link), nil
+	return w.result(), nil
 }
 
 // createOnParent makes the parent first, where it is made on demand. Nobody
 // takes it away meanwhile: the guard is held.
-func (w *wiring) createOnParent(ctx context.Context, mac net.HardwareAddr) (netdev.Link, error) {
+func (w *wiring) createOnParent(ctx context.Context, mac net.HardwareAddr) error {
 	if w.parent.made {
 		release, err := w.guard(ctx, w.parent.name)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		defer release()
 		if err := w.parent.ensure(w.vlan); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	return w.create(mac)
@@ -90,31 +83,32 @@ func (w *wiring) abort(ctx context.Context, cause error) error {
 	return w.a.Abort(cause)
 }
 
-// create makes the device, down, and sets what must be set before it is up.
-func (w *wiring) create(mac net.HardwareAddr) (netdev.Link, error) {
+// create makes the device, down.
+func (w *wiring) create(mac net.HardwareAddr) (err error) {
 	m := netdev.Macvlan{Name: w.req.IfName, Mode: w.conf.Mode, MAC: mac, MTU: w.conf.MTU, BCQueueLen: w.conf.BCQueueLen}
-	if err := w.parent.on.AddMacvlan(m, w.parent.link, w.a.Container); err != nil {
-		return nil, w.explain(err)
-	}
-	w.a.OnAbort(func() error { return removeDevice(w.a.Container, w.req.IfName) })
-	link, err := w.inner.Link(m.Name)
+	w.dev, err = w.a.Make(w.req.IfName, func() error {
+		if err := w.parent.on.AddMacvlan(m, w.parent.dev, w.a.Container); err != nil {
+			return w.explain(err)
+		}
+		w.a.OnAbort(func() error { return removeDevice(w.a.Container, w.req.IfName) })
+		return nil
+	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if m.Mode == netdev.MacvlanPassthru && mac != nil {
 		// The kernel gave it the parent's, whatever was asked for.
-		if err := w.inner.SetMAC(link, mac); err != nil {
-			return nil, err
+		if err := w.dev.SetMAC(mac); err != nil {
+			return err
 		}
-		link.Attrs().HardwareAddr = mac
 	}
-	w.a.Record.MAC = endpoint.MAC(link.Attrs().HardwareAddr)
-	return link, w.a.Prepare(w.inner, link)
+	w.a.Record.MAC = endpoint.MAC(w.dev.MAC)
+	return nil
 }
 
-func (w *wiring) result(link netdev.Link) *plugins.Result {
-	attrs, dns := link.Attrs(), w.conf.DNS
-	r := w.a.Result(plugins.Interface{Name: attrs.Name, MAC: attrs.HardwareAddr, MTU: attrs.MTU, Sandbox: w.req.NetNS})
+func (w *wiring) result() *plugins.Result {
+	dns := w.conf.DNS
+	r := w.a.Result(plugins.Interface{Name: w.dev.Name, MAC: w.dev.MAC, MTU: w.dev.MTU, Sandbox: w.req.NetNS})
 	if dns.Domain != "" || len(dns.Nameservers)+len(dns.Search)+len(dns.Options) > 0 {
 		r.DNS = dns
 	}

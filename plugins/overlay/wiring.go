@@ -21,7 +21,7 @@ type wiring struct {
 	store  *state.Store
 	a      *attach.Attachment
 	req    *plugins.Request
-	inner  *netdev.Handle // bound to the container's namespace
+	inner  *attach.Device // the container's
 }
 
 func newWiring(d *Driver, c *Config, a *attach.Attachment, req *plugins.Request) (*wiring, error) {
@@ -37,20 +37,17 @@ func newWiring(d *Driver, c *Config, a *attach.Attachment, req *plugins.Request)
 	if err != nil {
 		return nil, err
 	}
-	inner, err := netdev.In(a.Container)
-	if err != nil {
-		outer.Close()
-		return nil, err
-	}
 	return &wiring{
 		segment: &segment{Config: c, dev: outer, gateways: gateways}, driven: was,
-		store: d.store, a: a, req: req, inner: inner,
+		store: d.store, a: a, req: req,
 	}, nil
 }
 
 func (w *wiring) close() {
 	w.dev.Close()
-	w.inner.Close()
+	if w.inner != nil {
+		w.inner.Close()
+	}
 }
 
 // connect makes and announces the container's device. What it has made is
@@ -63,8 +60,7 @@ func (w *wiring) connect(ctx context.Context) (*plugins.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	link, err := w.addDevice(bridge, vxlan.Attrs().MTU)
-	if err != nil {
+	if err := w.addDevice(bridge, vxlan.Attrs().MTU); err != nil {
 		return nil, err
 	}
 	if err := w.a.Delegate(ctx); err != nil {
@@ -73,7 +69,7 @@ func (w *wiring) connect(ctx context.Context) (*plugins.Result, error) {
 	if err := w.letThrough(); err != nil {
 		return nil, err
 	}
-	if err := w.a.Configure(w.inner, link); err != nil {
+	if err := w.inner.Up(); err != nil {
 		return nil, err
 	}
 	if err := errors.Join(w.dev.SyncCarrier(hostName(w.req)), w.dev.SyncCarrier(w.Bridge)); err != nil {
@@ -82,12 +78,11 @@ func (w *wiring) connect(ctx context.Context) (*plugins.Result, error) {
 	if err := w.tellFabric(bridge); err != nil {
 		return nil, err
 	}
-	if err := w.a.Announce(w.inner, link); err != nil {
+	if err := w.inner.Configure(attach.Setup{Routes: w.a.Routes(), Wire: true}); err != nil {
 		return nil, err
 	}
-	attrs := link.Attrs()
 	return w.a.Result(
-		plugins.Interface{Name: attrs.Name, MAC: attrs.HardwareAddr, MTU: attrs.MTU, Sandbox: w.req.NetNS},
+		plugins.Interface{Name: w.inner.Name, MAC: w.inner.MAC, MTU: w.inner.MTU, Sandbox: w.req.NetNS},
 		plugins.Interface{Name: hostName(w.req)},
 		plugins.Interface{Name: w.Bridge, MAC: gatewayMAC(w.VNI)},
 	), nil
@@ -105,37 +100,31 @@ func (w *wiring) removeStale() error {
 
 // addDevice makes the pair; the host's end is up and on the bridge when it
 // returns, the container's is not up yet.
-func (w *wiring) addDevice(bridge netdev.Link, mtu int) (netdev.Link, error) {
-	name := hostName(w.req)
-	port, err := w.dev.AddPair(netdev.Pair{
-		Name: name, Alias: w.a.Record.Key.Alias(), Peer: w.req.IfName, PeerMAC: w.mac(), MTU: mtu,
-	}, w.a.Container)
+func (w *wiring) addDevice(bridge netdev.Link, mtu int) (err error) {
+	c, err := netdev.Dial()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	w.a.OnAbort(func() error { return removePort(name) })
-	for _, sysctl := range [][2]string{{"accept_ra", "0"}, {"disable_ipv6", "1"}} {
-		if err := w.dev.SetSysctl("ipv6/conf/"+name+"/"+sysctl[0], sysctl[1]); err != nil {
-			return nil, err
+	defer c.Close()
+	name, b := hostName(w.req), new(netdev.Batch)
+	w.inner, err = w.a.Make(w.req.IfName, func() error {
+		b.AddVeth(&netdev.Veth{
+			Name: name, Master: bridge.Attrs().Index, MTU: mtu,
+			PeerName: w.req.IfName, PeerMAC: w.mac(), PeerNS: w.a.Container.FD(),
+		})
+		if err := c.Do(b); err != nil {
+			return err
 		}
-	}
-	if err := w.dev.SetMaster(port, bridge); err != nil {
-		return nil, err
-	}
-	if w.HairpinMode {
-		if err := w.dev.SetBridgePort(port, netdev.BridgePort{Learning: true, Flood: true, Hairpin: true}); err != nil {
-			return nil, err
-		}
-	}
-	if err := w.dev.SetUp(port); err != nil {
-		return nil, err
-	}
-	link, err := w.inner.Link(w.req.IfName)
+		w.a.OnAbort(func() error { return removePort(name) })
+		return nil
+	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	w.a.Record.MAC = endpoint.MAC(link.Attrs().HardwareAddr)
-	return link, w.a.Prepare(w.inner, link)
+	w.a.Record.MAC = endpoint.MAC(w.inner.MAC)
+	b.Quiet(name)
+	b.ChangeLink(name, netdev.LinkChange{Alias: w.a.Record.Key.Alias(), Port: netdev.Port{Hairpin: &w.HairpinMode}, Up: true})
+	return c.Do(b)
 }
 
 func removePort(name string) error {

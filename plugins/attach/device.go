@@ -1,0 +1,149 @@
+package attach
+
+import (
+	"errors"
+	"net"
+
+	"github.com/berth-net/berth/netdev"
+	"github.com/berth-net/berth/plugins"
+)
+
+// Device is the container's device while an Add sets it up. Its socket is in
+// the container's namespace, so that only what has no other way enters that.
+type Device struct {
+	*netdev.Device
+	Conn *netdev.Conn
+	a    *Attachment
+	late bool // the addresses came after the device was made
+}
+
+// Make makes the container's device by create, down, and sets what must hold
+// before it comes up: router advertisements are not believed (CVE-2020-10749),
+// and IPv6 is off where no address of it was asked for (CVE-2024-32473). A
+// network without IPAM leaves IPv6 to the container. create runs with the
+// thread in the container's namespace.
+func (a *Attachment) Make(ifname string, create func() error) (*Device, error) {
+	d := &Device{a: a, late: a.IPAM != nil && !a.IPAM.Embedded()}
+	err := a.Container.Do(func() (err error) {
+		if d.Conn, err = netdev.Dial(); err != nil {
+			return err
+		}
+		if err := create(); err != nil {
+			return err
+		}
+		if d.Device, err = d.Conn.Device(ifname); err != nil {
+			return err
+		}
+		return d.restrain()
+	})
+	if err != nil {
+		d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// Close closes the socket.
+func (d *Device) Close() {
+	if d.Conn != nil {
+		d.Conn.Close()
+	}
+}
+
+// restrain runs in the container's namespace.
+func (d *Device) restrain() error {
+	conf := "ipv6/conf/" + d.Name
+	if err := netdev.WriteSysctl(conf+"/accept_ra", "0"); err != nil || d.a.IPAM == nil {
+		return err
+	}
+	for _, addr := range d.a.Addresses {
+		if addr.Prefix.Addr().Is6() {
+			return errors.Join(netdev.WriteSysctl(conf+"/disable_ipv6", "0"), netdev.WriteSysctl(conf+"/ndisc_notify", "1"))
+		}
+	}
+	return netdev.WriteSysctl(conf+"/disable_ipv6", "1")
+}
+
+// SetMAC gives it another hardware address.
+func (d *Device) SetMAC(mac net.HardwareAddr) error {
+	b := new(netdev.Batch)
+	b.ChangeLink(d.Name, netdev.LinkChange{MAC: mac})
+	if err := d.Conn.Do(b); err != nil {
+		return err
+	}
+	d.MAC = mac
+	return nil
+}
+
+// Up brings the device up.
+func (d *Device) Up() error {
+	b := new(netdev.Batch)
+	b.ChangeLink(d.Name, netdev.LinkChange{Up: true, Notify: true})
+	return d.Conn.Do(b)
+}
+
+// Setup is what Configure gives a device besides its addresses.
+type Setup struct {
+	Routes []plugins.Route
+	Detect bool // duplicate addresses
+	Wire   bool // the segment goes beyond this host, and may lose a frame
+}
+
+// Configure gives the device, which is up, its addresses and routes and tells
+// the segment of them: they may have been another container's. Where a frame
+// may be lost it tells it three times, and the kernel goes on telling the
+// gateways.
+func (d *Device) Configure(s Setup) error {
+	if d.late {
+		if err := d.a.Container.Do(d.restrain); err != nil {
+			return err
+		}
+	}
+	if err := d.probe(); err != nil {
+		return err
+	}
+	// An IPv6 address that is given before the kernel knows of the carrier
+	// answers neighbours only a second later.
+	if err := d.Conn.SyncCarrier(d.Name); err != nil {
+		return err
+	}
+	b := new(netdev.Batch)
+	for _, addr := range d.a.Addresses {
+		b.AddAddr(d.Index, addr.Prefix, s.Detect)
+	}
+	for _, r := range s.Routes {
+		b.AddRoute(d.Index, DeviceRoute(r))
+	}
+	d.announce(b, s.Wire)
+	return d.Conn.Do(b)
+}
+
+func (d *Device) announce(b *netdev.Batch, wire bool) {
+	switch {
+	case len(d.a.Addresses) == 0:
+		return
+	case !wire:
+		b.Announce(d.Name, d.MAC, 1)
+		return
+	}
+	b.Announce(d.Name, d.MAC, netdev.Announcements)
+	for _, addr := range d.a.Addresses {
+		if addr.Gateway.IsValid() {
+			b.Resolve(d.Index, addr.Gateway)
+		}
+	}
+}
+
+// probe makes sure that nobody on the segment has the addresses, where the
+// configuration asks for that. The caller's next try gets other addresses:
+// those that are given back are the last to be given again.
+func (d *Device) probe() error {
+	if d.a.IPAM == nil || !d.a.IPAM.Probe {
+		return nil
+	}
+	err := d.a.Container.Do(func() error { return netdev.Probe(d.Device, d.a.Record.Addresses) })
+	if errors.Is(err, netdev.ErrAddressTaken) {
+		return plugins.Errorf(plugins.CodeTryAgain, "%w; exclude it in ipam.exclude if it stays", err)
+	}
+	return err
+}
