@@ -1,8 +1,10 @@
 # Targets: build install install-dropin uninstall test lint demo bench deps clean
-# Variables: PREFIX CNI_BIN_DIR DESTDIR VERSION COMMIT
+# Variables: PREFIX CNI_BIN_DIR UNIT_DIR SYSCONFDIR DESTDIR VERSION COMMIT
 
 PREFIX      ?= /usr/local
 CNI_BIN_DIR ?= /opt/cni/bin
+UNIT_DIR    ?= $(PREFIX)/lib/systemd/system
+SYSCONFDIR  ?= /etc
 DESTDIR     ?=
 VERSION     ?= $(shell git describe --tags --dirty 2>/dev/null || echo 0.1.0-dev)
 COMMIT      ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
@@ -32,14 +34,20 @@ install: build
 	install -m 0755 bin/berth '$(DESTDIR)$(PREFIX)/bin/berth'
 	install -m 0755 bin/cni/berth-cni '$(DESTDIR)$(CNI_BIN_DIR)/berth-cni'
 	for name in $(LINKS); do ln -sf berth-cni '$(DESTDIR)$(CNI_BIN_DIR)'/$$name; done
+	install -d '$(DESTDIR)$(UNIT_DIR)' '$(DESTDIR)$(SYSCONFDIR)/berth'
+	sed 's|/usr/local/bin/|$(PREFIX)/bin/|; s|/etc/berth/|$(SYSCONFDIR)/berth/|' build/berth-agent.service >'$(DESTDIR)$(UNIT_DIR)/berth-agent.service'
+	chmod 0644 '$(DESTDIR)$(UNIT_DIR)/berth-agent.service'
+	test -e '$(DESTDIR)$(SYSCONFDIR)/berth/agent.conf' || install -m 0644 build/agent.conf '$(DESTDIR)$(SYSCONFDIR)/berth/agent.conf'
 
 install-dropin: install
 	for name in $(DROPINS); do ln -sf berth-cni '$(DESTDIR)$(CNI_BIN_DIR)'/$$name; done
 
 # Only links that point to berth-cni go: a plugin of the same name that
-# somebody put there since is not ours.
+# somebody put there since is not ours. Nor is a configuration that somebody
+# has written.
 uninstall:
-	rm -f '$(DESTDIR)$(PREFIX)/bin/berth'
+	rm -f '$(DESTDIR)$(PREFIX)/bin/berth' '$(DESTDIR)$(UNIT_DIR)/berth-agent.service'
+	if cmp -s build/agent.conf '$(DESTDIR)$(SYSCONFDIR)/berth/agent.conf'; then rm -f '$(DESTDIR)$(SYSCONFDIR)/berth/agent.conf'; fi
 	for name in $(LINKS) $(DROPINS); do \
 		link='$(DESTDIR)$(CNI_BIN_DIR)'/$$name; \
 		if [ "$$(readlink "$$link")" = berth-cni ]; then rm -f "$$link"; fi; \

@@ -35,7 +35,8 @@ type Options struct {
 
 	Name         string          // of the host in the cluster
 	Cluster      cluster.Options // no servers: one host
-	Advertise    netip.Addr      // VTEP; default: the address towards etcd
+	Bind         netip.Addr      // this host's end of tunnels; default: Advertise, or the address towards etcd
+	Advertise    netip.Addr      // where the others send to; default: Bind. Behind a NAT the two differ
 	ReclaimAfter time.Duration   // of a dead host's addresses; 0: never
 	Metrics      string          // address to serve Prometheus at; empty: none
 	Every        time.Duration   // between repairs; default 30 s
@@ -101,7 +102,7 @@ func (a *Agent) close() {
 
 // introduce tells the cluster who this host is.
 func (a *Agent) introduce() error {
-	address, err := a.vtep()
+	address, err := a.advertised()
 	if err != nil {
 		return err
 	}
@@ -110,24 +111,6 @@ func (a *Agent) introduce() error {
 		return err
 	}
 	return a.cluster.SetHost(cluster.Host{Name: a.Name, Instance: instance, Address: address})
-}
-
-// vtep is the host's end of tunnels.
-func (a *Agent) vtep() (netip.Addr, error) {
-	if a.Advertise.IsValid() {
-		return a.Advertise, nil
-	}
-	for _, server := range a.Options.Cluster.Servers {
-		addr, err := addressOf(server)
-		if err != nil {
-			continue
-		}
-		path, err := a.dev.PathTo(addr)
-		if err == nil && path.Source.IsValid() && !path.Source.IsLoopback() {
-			return path.Source, nil
-		}
-	}
-	return netip.Addr{}, errors.New("find this host's address on the underlay: no route to an etcd server settles it; give --advertise")
 }
 
 // Run works until ctx ends.

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -25,12 +27,7 @@ type cluster struct {
 
 func newCluster(t *testing.T, n int) *cluster {
 	t.Helper()
-	requireTools(t, "etcd")
-	c := &cluster{T: t, server: nettest.NewHost(t, "etcd"), agents: map[*nettest.Host]*nettest.Process{}}
-	c.underlay = nettest.NewSwitch(c.server)
-	c.underlay.Join(c.server, "eth0", "192.0.2.100/24")
-	c.server.Background("etcd", "--data-dir", "/run/etcd", "--listen-client-urls", clusterEtcd,
-		"--advertise-client-urls", clusterEtcd, "--listen-peer-urls", "http://127.0.0.1:2380", "--unsafe-no-fsync", "--log-level", "error")
+	c := newEtcd(t)
 	for i := 1; i <= n; i++ {
 		h := nettest.NewHost(t, fmt.Sprintf("h%d", i))
 		c.underlay.Join(h, "eth0", fmt.Sprintf("192.0.2.%d/24", i), fmt.Sprintf("2001:db8::%d/64", i))
@@ -40,6 +37,18 @@ func newCluster(t *testing.T, n int) *cluster {
 	for _, h := range c.hosts {
 		c.awaitPeers(h, n-1)
 	}
+	return c
+}
+
+// newEtcd is a cluster without hosts yet.
+func newEtcd(t *testing.T) *cluster {
+	t.Helper()
+	requireTools(t, "etcd")
+	c := &cluster{T: t, server: nettest.NewHost(t, "etcd"), agents: map[*nettest.Host]*nettest.Process{}}
+	c.underlay = nettest.NewSwitch(c.server)
+	c.underlay.Join(c.server, "eth0", "192.0.2.100/24")
+	c.server.Background("etcd", "--data-dir", "/run/etcd", "--listen-client-urls", clusterEtcd,
+		"--advertise-client-urls", clusterEtcd, "--listen-peer-urls", "http://127.0.0.1:2380", "--unsafe-no-fsync", "--log-level", "error")
 	return c
 }
 
@@ -221,5 +230,73 @@ func TestStatusTellsWhatTheAgentSees(t *testing.T) {
 	})
 	if out := c.berth(a, "agent", "status"); !strings.Contains(out, "last answered at") {
 		t.Errorf("status without etcd:\n%s", out)
+	}
+}
+
+// behindNAT makes a host in a network of its own, whose router has the
+// address 192.0.2.N outside, hides the host behind it, and passes on to the
+// host what comes to VXLAN's port. The configuration file has the agent's
+// flags.
+func (c *cluster) behindNAT(n int) *nettest.Host {
+	c.Helper()
+	router, h := nettest.NewHost(c.T, fmt.Sprintf("r%d", n)), nettest.NewHost(c.T, fmt.Sprintf("h%d", n))
+	c.underlay.Join(router, "wan", fmt.Sprintf("192.0.2.%d/24", n))
+	// Both hosts have the same address: that is what people have at home.
+	nettest.Link(router, "lan", []string{"10.0.0.1/24"}, h, "eth0", []string{"10.0.0.2/24"})
+	router.Run("sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
+	router.Run("nft", `table ip nat {
+		chain pre { type nat hook prerouting priority dstnat; iif wan udp dport 4789 dnat to 10.0.0.2; }
+		chain post { type nat hook postrouting priority srcnat; oif wan masquerade; }
+	}`)
+	h.Run("ip", "route", "add", "default", "via", "10.0.0.1")
+	h.Run("mkdir", "-p", "/etc/berth")
+	h.Run("sh", "-c", fmt.Sprintf("printf '%%s\\n' 'etcd = %s' 'name = h%d' 'ttl = 3s' 'bind = 10.0.0.2' 'advertise = 192.0.2.%d' >/etc/berth/agent.conf", clusterEtcd, n, n))
+	c.hosts = append(c.hosts, h)
+	c.startAgent(h, "--config", "/etc/berth/agent.conf")
+	return h
+}
+
+func TestHostsBehindNATsReachEachOther(t *testing.T) {
+	t.Parallel()
+	c := newEtcd(t)
+	a, b := c.behindNAT(1), c.behindNAT(2)
+	c.awaitPeers(a, 1)
+	c.awaitPeers(b, 1)
+	c.berth(a, "network", "create", "-d", "overlay", "--subnet", "10.42.0.0/24", "--subnet", "fd42::/64", "wide")
+	nettest.Eventually(t, "the network on h2", func() error { _, err := c.tryBerth(b, "network", "inspect", "wide"); return err })
+	one, _ := c.connect(a, "wide", "one")
+	two, addrs := c.connect(b, "wide", "two")
+	for _, addr := range addrs {
+		url := two.ServeHTTP(net.JoinHostPort(addr, "80"))
+		nettest.Eventually(t, "one to reach "+url, func() error { _, err := one.TryGet(url); return err })
+	}
+	if out := a.Run("bridge", "fdb", "show", "dev", "vx-wide"); !strings.Contains(out, "dst 192.0.2.2") {
+		t.Errorf("h1 does not send to what h2 advertises:\n%s", out)
+	}
+	if out := a.Run("ip", "-d", "link", "show", "vx-wide"); !strings.Contains(out, "local 10.0.0.2") {
+		t.Errorf("h1's tunnel does not leave from what it binds:\n%s", out)
+	}
+}
+
+func TestAnAgentRefusesWhatItCannotDoBeforeItTouchesAnything(t *testing.T) {
+	t.Parallel()
+	h := nettest.NewHost(t, "h")
+	berth := filepath.Join(binaries(t), "berth")
+	before, err := h.Inventory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Run("sh", "-c", "mkdir -p /etc/berth; printf 'ttl = 1s\nmetrics = x\n' >/etc/berth/agent.conf")
+	out, err := h.Try(berth, "agent", "--config", "/etc/berth/agent.conf")
+	if err == nil || !strings.Contains(out, "/etc/berth/agent.conf:1: ttl") || !strings.Contains(out, "/etc/berth/agent.conf:2: metrics") {
+		t.Errorf("%v: %s", err, out)
+	}
+	out, err = h.Try(berth, "agent", "--etcd", "http://192.0.2.100:2379", "--bind", "192.0.2.77")
+	if err == nil || !strings.Contains(out, "192.0.2.77") || !strings.Contains(out, "--bind") {
+		t.Errorf("%v: %s", err, out)
+	}
+	after, err := h.Inventory()
+	if err != nil || !slices.Equal(before, after) {
+		t.Errorf("the host was %q and is %q, %v", before, after, err)
 	}
 }

@@ -1,9 +1,12 @@
 package test
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -108,6 +111,15 @@ func TestInstallAndUninstall(t *testing.T) {
 	if out, err := exec.Command(filepath.Join(dest, "usr/bin/berth"), "version").Output(); err != nil || !strings.HasPrefix(string(out), "berth ") {
 		t.Errorf("berth version: %q, %v", out, err)
 	}
+	unit, err := os.ReadFile(filepath.Join(dest, "usr/lib/systemd/system/berth-agent.service"))
+	if err != nil || !strings.Contains(string(unit), "ExecStart=/usr/bin/berth agent --config /etc/berth/agent.conf\n") {
+		t.Errorf("the agent's unit: %v\n%s", err, unit)
+	}
+	// The file that is installed has nothing but comments, which are flags.
+	conf, err := os.ReadFile(filepath.Join(dest, "etc/berth/agent.conf"))
+	if err != nil || len(conf) == 0 {
+		t.Errorf("the agent's configuration: %v", err)
+	}
 	// Somebody's own plugin of the same name.
 	foreign := filepath.Join(dest, "usr/lib/cni/bridge")
 	if err := os.Remove(foreign); err != nil {
@@ -118,6 +130,12 @@ func TestInstallAndUninstall(t *testing.T) {
 	}
 	make("uninstall")
 	left, err := filepath.Glob(filepath.Join(dest, "usr/*/*"))
+	left = slices.DeleteFunc(left, func(dir string) bool { return filepath.Base(dir) == "systemd" })
+	for _, gone := range []string{"etc/berth/agent.conf", "usr/lib/systemd/system/berth-agent.service"} {
+		if _, err := os.Stat(filepath.Join(dest, gone)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s after uninstall: %v", gone, err)
+		}
+	}
 	cni, _ := os.ReadDir(filepath.Join(dest, "usr/lib/cni"))
 	if err != nil || len(cni) != 1 || cni[0].Name() != "bridge" || len(left) != 1 {
 		t.Errorf("left after uninstall: %q, %v, %v; want the foreign bridge alone", left, cni, err)

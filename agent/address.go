@@ -1,0 +1,49 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+)
+
+// advertised is where the other hosts send to.
+func (a *Agent) advertised() (netip.Addr, error) {
+	if a.Advertise.IsValid() {
+		return a.Advertise, nil
+	}
+	return a.vtep()
+}
+
+// vtep is the address that this host's tunnels leave from: one of its own.
+func (a *Agent) vtep() (netip.Addr, error) {
+	if a.Bind.IsValid() {
+		path, err := a.dev.PathTo(a.Bind)
+		if err != nil || !path.Local {
+			return netip.Addr{}, fmt.Errorf("find this host's address on the underlay: it does not have %s, which --bind names", a.Bind)
+		}
+		return a.Bind, nil
+	}
+	// Behind a NAT the others' address for this host is not its own.
+	if a.Advertise.IsValid() {
+		if path, err := a.dev.PathTo(a.Advertise); err == nil && path.Local {
+			return a.Advertise, nil
+		}
+	}
+	for _, server := range a.Options.Cluster.Servers {
+		addr, err := addressOf(server)
+		if err != nil {
+			continue
+		}
+		path, err := a.dev.PathTo(addr)
+		if err == nil && path.Source.IsValid() && !path.Source.IsLoopback() && a.fits(path.Source) {
+			return path.Source, nil
+		}
+	}
+	return netip.Addr{}, errors.New("find this host's address on the underlay: no route to an etcd server settles it; give --bind")
+}
+
+// fits tells whether an address has the family that the others send to: a
+// tunnel has one.
+func (a *Agent) fits(source netip.Addr) bool {
+	return !a.Advertise.IsValid() || a.Advertise.Is4() == source.Is4()
+}
