@@ -40,13 +40,20 @@ func newCluster(t *testing.T, n int) *cluster {
 	return c
 }
 
-// newEtcd is a cluster without hosts yet.
-func newEtcd(t *testing.T) *cluster {
+// newUnderlay has the host of etcd, but no etcd yet.
+func newUnderlay(t *testing.T) *cluster {
 	t.Helper()
 	requireTools(t, "etcd")
 	c := &cluster{T: t, server: nettest.NewHost(t, "etcd"), agents: map[*nettest.Host]*nettest.Process{}}
 	c.underlay = nettest.NewSwitch(c.server)
 	c.underlay.Join(c.server, "eth0", "192.0.2.100/24")
+	return c
+}
+
+// newEtcd is a cluster without hosts yet.
+func newEtcd(t *testing.T) *cluster {
+	t.Helper()
+	c := newUnderlay(t)
 	c.server.Background("etcd", "--data-dir", "/run/etcd", "--listen-client-urls", clusterEtcd,
 		"--advertise-client-urls", clusterEtcd, "--listen-peer-urls", "http://127.0.0.1:2380", "--unsafe-no-fsync", "--log-level", "error")
 	return c

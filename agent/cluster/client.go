@@ -56,6 +56,7 @@ type Client struct {
 	flushed  chan struct{} // closed when etcd has been told something
 	lastSeen time.Time
 	lastErr  error
+	cause    error // of lastErr, as far as diagnose finds one
 }
 
 // Open prepares the connection; Run uses it. It does not wait for etcd.
@@ -97,13 +98,15 @@ func (c *Client) Health() (lastSeen time.Time, err error) {
 // seen notes how a request ended and gives its error the meaning that callers
 // look for.
 func (c *Client) seen(what string, err error) error {
-	if err != nil {
-		err = fmt.Errorf("%s: %w: %w", what, ErrAway, err)
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err == nil {
-		c.lastSeen = time.Now()
+	switch {
+	case err == nil:
+		c.lastSeen, c.cause = time.Now(), nil
+	case c.cause != nil:
+		err = fmt.Errorf("%s: %w: %w", what, ErrAway, c.cause)
+	default:
+		err = fmt.Errorf("%s: %w: %w", what, ErrAway, err)
 	}
 	c.lastErr = err
 	return err

@@ -24,7 +24,7 @@ func (c *Client) follow(ctx context.Context) {
 			err = c.watch(ctx, revision+1)
 		}
 		if err != nil && ctx.Err() == nil {
-			c.options.Log.Warn("the view of the cluster is behind", "err", err)
+			c.options.Log.Warn("the view of the cluster is behind", "err", c.explain(ctx, err))
 		}
 		if !pause(ctx, retry) {
 			return

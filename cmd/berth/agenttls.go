@@ -32,6 +32,11 @@ func (f *agentFlags) tlsOfFiles() (*tls.Config, error) {
 		return nil, f.wrong("tls-cert", "%s is valid from %s to %s; renew it", f.cert,
 			pair.Leaf.NotBefore.Format(time.RFC3339), pair.Leaf.NotAfter.Format(time.RFC3339))
 	}
-	c.Certificates = []tls.Certificate{pair}
+	// Read anew for each connection: certificates are renewed while agents run.
+	cert, key := f.cert, f.key
+	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		pair, err := tls.LoadX509KeyPair(cert, key)
+		return &pair, err
+	}
 	return c, nil
 }
