@@ -18,11 +18,19 @@ const docHead = `# The packet filter
 This page is generated from a running ruleset by ` + "`go test ./firewall -run TestDocumentation -update`" + `; a test fails
 where the two differ.
 
-berth owns the table ` + "`inet berth`" + `, and ` + "`bridge berth`" + ` where a network has ` + "`macspoofchk`" + `. It touches no other table
-and no policy. The rules never change: networks are elements of the first sets, by the name of their bridge, and
-containers are elements of the others. So an attachment costs the same with ten containers and with five thousand, and
-so does a packet. All hooks stand behind the customary priorities, so the rules of the administrator and of other tools
-decide first.
+berth owns the table ` + "`inet berth`" + `, ` + "`bridge berth`" + ` where a network has ` + "`macspoofchk`" + `, and ` + "`ip berth`" + ` and ` + "`ip6 berth`" + `
+where ports are published strictly. It touches no other table and no policy. The rules never change: networks are
+elements of the first sets, by the name of their bridge, and containers are elements of the others. So an attachment
+costs the same with ten containers and with five thousand, and so does a packet. All hooks stand behind the customary
+priorities, so the rules of the administrator and of other tools decide first.
+
+Strictly published ports are those for which the host's INPUT rules decide, whoever wrote them. Only a packet that is for
+the host passes INPUT, and a destination can be translated only before that. So what INPUT has let in is copied around a
+loop, the veth pair ` + "`berth-strict`" + ` and ` + "`berth-again`" + `, and translated when it comes in again; what follows it belongs to
+its connection and takes no detour. Nothing is lost, and INPUT decides of each connection. Where the copy gets lost, by
+rules of OUTPUT that drop or a check of the reverse path in IPv6 (firewalld's ` + "`IPv6_rpfilter`" + `), or the kernel cannot
+copy, the client's second packet is translated, because INPUT has let in the first (` + "`admitted4`, `admitted6`" + `): a new
+client waits a second, and then has ten minutes. So it is for clients on internal networks: the loop would hide that.
 
 Below is one network, ` + "`br-front`" + `, with one container that has the addresses 10.10.0.2 and fd10:10::2, is masqueraded
 and guarded, and publishes, strictly: 8080 to 80 for TCP, the range 9000 to 9099 for UDP, three shifted SCTP ports, and

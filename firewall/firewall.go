@@ -101,3 +101,6 @@ func (e *Endpoint) first(is4 bool) (netip.Addr, bool) {
 	}
 	return netip.Addr{}, false
 }
+
+// strict tells whether there are ports for which INPUT decides.
+func (e *Endpoint) strict() bool { return e.Strict && len(e.Ports) > 0 }

@@ -37,12 +37,14 @@ func (r *iptRule) line() string {
 
 func (r *iptRule) mark() string { return "berth:" + r.id }
 
-// iptChains are our chains with their fixed rules. Those of networks and
-// containers go to the chains without.
-var iptChains = []struct {
+// iptChain is one of our chains.
+type iptChain struct {
 	table, name string
-	fixed       []string
-}{
+	fixed       []string // its rules; chains of networks and containers have none
+}
+
+// iptChains are those that every host has; strictChains are further ones.
+var iptChains = []iptChain{
 	{"raw", "BERTH-GUARD", nil},
 	{"nat", "BERTH-ADDRPORTS", nil},
 	{"nat", "BERTH-PORTS", nil},
@@ -52,7 +54,7 @@ var iptChains = []struct {
 	{"nat", "BERTH-MASQ", nil},
 	{"nat", "BERTH-POST", []string{"-m conntrack --ctstate DNAT -j BERTH-BACK", "-j BERTH-BRIDGES", "-j BERTH-MASQ"}},
 	{"filter", "BERTH-INSIDE", nil},
-	{"filter", "BERTH-INTERNAL", nil},
+	{"filter", internalChain, nil},
 	{"filter", "BERTH-APART", nil},
 	{"filter", "BERTH-ANY-OUT", nil},
 	{"filter", "BERTH-ANY-IN", nil},
@@ -60,16 +62,18 @@ var iptChains = []struct {
 	{"filter", "BERTH-OWN", nil},
 	{"filter", "BERTH-HIDDEN", nil},
 	{"filter", "BERTH-FORWARD", []string{
-		"-m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT", "-j BERTH-INSIDE", "-j BERTH-INTERNAL",
+		"-m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT", "-j BERTH-INSIDE", "-j " + internalChain,
 		"-m conntrack --ctstate DNAT -j ACCEPT", "-j BERTH-APART", "-j BERTH-ISOLATED", "-j BERTH-OWN", "-j BERTH-HIDDEN",
 	}},
 }
 
-// iptHooks are the jumps from the kernel's chains, behind what is there.
-var iptHooks = []struct {
+// iptHook is a jump from the kernel's chains, behind what is there.
+type iptHook struct {
 	table, chain string
 	spec         []string
-}{
+}
+
+var iptHooks = []iptHook{
 	{"raw", "PREROUTING", []string{"-j", "BERTH-GUARD"}},
 	{"nat", "PREROUTING", []string{"-m", "addrtype", "--dst-type", "LOCAL", "-j", "BERTH-PUBLISH"}},
 	{"nat", "OUTPUT", []string{"-m", "addrtype", "--dst-type", "LOCAL", "-j", "BERTH-PUBLISH"}},
@@ -93,8 +97,8 @@ func networkRules(n *Network, is4 bool) (rules []iptRule) {
 	add(true, "nat", "BERTH-BRIDGES", "loopback", "-o "+br+" -s "+loopback+" -j MASQUERADE")
 	add(true, "nat", "BERTH-BRIDGES", "keep", "-o "+br+" -j ACCEPT")
 	add(!n.NoICC, "filter", "BERTH-INSIDE", "inside", "-i "+br+" -o "+br+" -j ACCEPT")
-	add(n.Internal, "filter", "BERTH-INTERNAL", "no-way-out", "-i "+br+" -j DROP")
-	add(n.Internal, "filter", "BERTH-INTERNAL", "no-way-in", "-o "+br+" -j DROP")
+	add(n.Internal, "filter", internalChain, "no-way-out", "-i "+br+" -j DROP")
+	add(n.Internal, "filter", internalChain, "no-way-in", "-o "+br+" -j DROP")
 	add(n.NoICC, "filter", "BERTH-APART", "apart", "-i "+br+" -o "+br+" -j DROP")
 	add(true, "filter", "BERTH-ANY-OUT", "out", "-o "+br+" -j DROP")
 	add(true, "filter", "BERTH-ANY-IN", "in", "-i "+br+" -j DROP")
@@ -122,6 +126,9 @@ func endpointRules(n *Network, e *Endpoint, is4 bool) (rules []iptRule) {
 		m := &e.Ports[i]
 		if ok && (!m.HostIP.IsValid() || m.HostIP.Is4() == is4) {
 			rules = append(rules, portRule(n, m, to))
+			if e.Strict {
+				rules = append(rules, strictRules(n, m, to)...)
+			}
 		}
 	}
 	return rules
@@ -129,23 +136,34 @@ func endpointRules(n *Network, e *Endpoint, is4 bool) (rules []iptRule) {
 
 // portRule keeps the offset of a shifted range (NF_NAT_RANGE_PROTO_OFFSET).
 func portRule(n *Network, m *plugins.PortMapping, to netip.Addr) iptRule {
-	chain, dst, c := "BERTH-PORTS", "", count(m)-1
-	if m.HostIP.IsValid() && !m.HostIP.IsUnspecified() {
-		chain, dst = "BERTH-ADDRPORTS", " -d "+m.HostIP.String()
+	chain, c := "BERTH-PORTS", count(m)-1
+	if hasAddress(m) {
+		chain = "BERTH-ADDRPORTS"
 	}
 	target := netip.AddrPortFrom(to, m.ContainerPort).String()
-	match := fmt.Sprint(m.HostPort)
 	if c > 0 {
-		match = fmt.Sprintf("%d:%d", m.HostPort, m.HostPort+c)
 		target += fmt.Sprintf("-%d/%d", m.ContainerPort+c, m.HostPort)
 	}
-	spec := fmt.Sprintf("-p %s%s --dport %s", m.Protocol, dst, match)
-	return iptRule{"nat", chain, fmt.Sprintf("%s:%s:port:%s", n.Bridge, to, hostPort(m, m.HostPort)), spec + " -j DNAT --to-destination " + target}
+	id := fmt.Sprintf("%s:%s:port:%s", n.Bridge, to, hostPort(m, m.HostPort))
+	return iptRule{"nat", chain, id, portMatch(m) + " -j DNAT --to-destination " + target}
+}
+
+// portMatch matches what comes to a published port or range.
+func portMatch(m *plugins.PortMapping) string {
+	spec := "-p " + m.Protocol
+	if hasAddress(m) {
+		spec += " -d " + m.HostIP.String()
+	}
+	spec += fmt.Sprintf(" --dport %d", m.HostPort)
+	if c := count(m) - 1; c > 0 {
+		spec += fmt.Sprintf(":%d", m.HostPort+c)
+	}
+	return spec
 }
 
 // Add implements Firewall.
 func (f IPTables) Add(n *Network, e *Endpoint) error {
-	if err := f.can(e); err != nil {
+	if err := prepare(e); err != nil {
 		return err
 	}
 	if err := f.change("add to", n, func(rules []iptRule, is4 bool) []iptRule {
@@ -161,12 +179,13 @@ func (f IPTables) Add(n *Network, e *Endpoint) error {
 	return trustBeside(n.Bridge)
 }
 
-func (IPTables) can(e *Endpoint) error {
-	switch {
-	case e.Strict:
-		return fmt.Errorf("strictPublish: %w; use nftables", ErrUnsupported)
+// prepare makes what the rules of strict ports name.
+func prepare(e *Endpoint) error {
+	if !e.strict() {
+		return nil
 	}
-	return nil
+	_, err := ensureLoop(e)
+	return errors.Join(err, createIPSets())
 }
 
 // Del implements Firewall.
@@ -178,9 +197,16 @@ func (f IPTables) Del(n *Network, e *Endpoint) error {
 
 // Forget implements Firewall.
 func (f IPTables) Forget(n *Network) error {
-	return errors.Join(distrustBeside(n.Bridge), f.change("remove", n, func(rules []iptRule, is4 bool) []iptRule {
-		return slices.DeleteFunc(rules, func(r iptRule) bool { return strings.HasPrefix(r.id, n.Bridge+":") })
-	}))
+	strict := false
+	err := f.change("remove", n, func(rules []iptRule, is4 bool) []iptRule {
+		rules = slices.DeleteFunc(rules, func(r iptRule) bool { return strings.HasPrefix(r.id, n.Bridge+":") })
+		strict = strict || slices.ContainsFunc(rules, isStrict)
+		return rules
+	})
+	if err == nil && !strict {
+		err = errors.Join(destroyIPSets(), deleteLoop())
+	}
+	return errors.Join(err, distrustBeside(n.Bridge))
 }
 
 // Check implements Firewall.
@@ -204,6 +230,11 @@ func (f IPTables) Check(n *Network, e *Endpoint) error {
 
 // Rebuild implements Firewall.
 func (f IPTables) Rebuild(all []Attachment) error {
+	for i := range all {
+		if err := prepare(&all[i].Endpoint); err != nil {
+			return err
+		}
+	}
 	err := f.change("rebuild", &Network{Bridge: "every network"}, func(_ []iptRule, is4 bool) (rules []iptRule) {
 		for i := range all {
 			n, e := &all[i].Network, &all[i].Endpoint
@@ -251,16 +282,23 @@ func (f IPTables) change(what string, n *Network, edit func(rules []iptRule, is4
 	for _, is4 := range []bool{true, false} {
 		rules, err := f.savedRules(is4)
 		if err == nil {
-			err = f.restore(edit(rules, is4), is4)
-		}
-		if err == nil {
-			err = f.hook(is4)
+			err = f.replace(rules, edit, is4)
 		}
 		if err != nil {
 			return fmt.Errorf("%s iptables rules of %s: %w", what, n.Bridge, err)
 		}
 	}
 	return nil
+}
+
+func (f IPTables) replace(rules []iptRule, edit func([]iptRule, bool) []iptRule, is4 bool) error {
+	strict := slices.ContainsFunc(rules, isStrict)
+	rules = edit(rules, is4)
+	chains, hooks := iptChains, iptHooks
+	if strict || slices.ContainsFunc(rules, isStrict) {
+		chains, hooks = strictChains(rules, is4)
+	}
+	return errors.Join(f.restore(chains, rules, is4), f.hook(hooks, is4))
 }
 
 func lockIPTables() (unlock func(), err error) {
@@ -326,28 +364,10 @@ func (f IPTables) savedRules(is4 bool) (rules []iptRule, err error) {
 }
 
 // restore replaces the contents of all our chains in one transaction.
-func (f IPTables) restore(rules []iptRule, is4 bool) error {
+func (f IPTables) restore(chains []iptChain, rules []iptRule, is4 bool) error {
 	var in bytes.Buffer
-	for _, table := range []string{"raw", "nat", "filter"} {
-		fmt.Fprintf(&in, "*%s\n", table)
-		for _, c := range iptChains {
-			if c.table == table {
-				fmt.Fprintf(&in, ":%s - [0:0]\n", c.name)
-			}
-		}
-		for _, c := range iptChains {
-			for _, fixed := range c.fixed {
-				if c.table == table {
-					fmt.Fprintf(&in, "-A %s %s\n", c.name, fixed)
-				}
-			}
-		}
-		for i := range rules {
-			if rules[i].table == table {
-				fmt.Fprintln(&in, rules[i].line())
-			}
-		}
-		fmt.Fprintln(&in, "COMMIT")
+	for _, table := range []string{"raw", "nat", "filter", "security"} {
+		writeTable(&in, table, chains, rules)
 	}
 	name := f.command(is4, "-restore")
 	cmd := exec.Command(name, "--noflush", "--wait")
@@ -359,13 +379,41 @@ func (f IPTables) restore(rules []iptRule, is4 bool) error {
 	return nil
 }
 
+// writeTable leaves a table alone of which we have no chain: to name it would
+// make it.
+func writeTable(in *bytes.Buffer, table string, chains []iptChain, rules []iptRule) {
+	isOf := func(c iptChain) bool { return c.table == table }
+	if !slices.ContainsFunc(chains, isOf) {
+		return
+	}
+	fmt.Fprintf(in, "*%s\n", table)
+	for _, c := range chains {
+		if isOf(c) {
+			fmt.Fprintf(in, ":%s - [0:0]\n", c.name)
+		}
+	}
+	for _, c := range chains {
+		for _, fixed := range c.fixed {
+			if isOf(c) {
+				fmt.Fprintf(in, "-A %s %s\n", c.name, fixed)
+			}
+		}
+	}
+	for i := range rules {
+		if rules[i].table == table {
+			fmt.Fprintln(in, rules[i].line())
+		}
+	}
+	fmt.Fprintln(in, "COMMIT")
+}
+
 // hook puts the jumps behind what is there, where they are missing.
-func (f IPTables) hook(is4 bool) error {
+func (f IPTables) hook(hooks []iptHook, is4 bool) error {
 	ipt, err := f.tool(is4)
 	if err != nil {
 		return fmt.Errorf("find iptables: %w", err)
 	}
-	for _, h := range iptHooks {
+	for _, h := range hooks {
 		if err := ipt.AppendUnique(h.table, h.chain, h.spec...); err != nil {
 			return fmt.Errorf("hook %s of table %s: %w", h.chain, h.table, err)
 		}

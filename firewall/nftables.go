@@ -34,6 +34,11 @@ func (f NFTables) Add(n *Network, e *Endpoint) error {
 	if err != nil {
 		return fmt.Errorf("add to firewall of %s: %w", n.Bridge, busy(err))
 	}
+	if e.strict() {
+		if err := addLoop(c, e); err != nil {
+			return fmt.Errorf("publish ports of %s strictly: %w", n.Bridge, err)
+		}
+	}
 	return letPass(c, n.Bridge)
 }
 
@@ -98,7 +103,12 @@ func (f NFTables) Forget(n *Network) error {
 	if err := removeElements(elements); err != nil {
 		return fmt.Errorf("remove network %s from firewall: %w", n.Bridge, err)
 	}
-	return forgetPass(n.Bridge)
+	c, err := nlsock.Open(unix.NETLINK_NETFILTER)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return errors.Join(forgetLoop(c), forgetPass(n.Bridge))
 }
 
 // removeElements removes those that are there. Linux 6.3 has a message that
@@ -263,6 +273,11 @@ func (f NFTables) Rebuild(all []Attachment) error {
 	}
 	defer c.Close()
 	var errs []error
+	for i := range all {
+		if e := &all[i].Endpoint; e.strict() {
+			errs = append(errs, addLoop(c, e))
+		}
+	}
 	for _, bridge := range bridgesOf(all) {
 		errs = append(errs, letPass(c, bridge))
 	}

@@ -80,6 +80,47 @@ func notIif(name string) match {
 	return match{meta(expr.MetaKeyIIFNAME, reg1), &expr.Cmp{Op: expr.CmpOpNeq, Register: reg1, Data: ifname(name)}}
 }
 
+// iifIs tells that the packet came in by that interface.
+func iifIs(name string) match { return match{meta(expr.MetaKeyIIFNAME, reg1), equal(ifname(name))} }
+
+// setPriority and hasPriority are of the packet's priority, a number of 32
+// bits that queues look at.
+func setPriority(p uint32) match {
+	return match{
+		&expr.Immediate{Register: reg1, Data: binaryutil.NativeEndian.PutUint32(p)},
+		&expr.Meta{Key: expr.MetaKeyPRIORITY, SourceRegister: true, Register: reg1},
+	}
+}
+
+func hasPriority(p uint32) match {
+	return match{meta(expr.MetaKeyPRIORITY, reg1), equal(binaryutil.NativeEndian.PutUint32(p))}
+}
+
+// originalPort loads the destination port that the connection began with.
+func originalPort(reg uint32) expr.Any {
+	return &expr.Ct{Key: expr.CtKeyPROTODST, Register: reg} // of direction 0, IP_CT_DIR_ORIGINAL
+}
+
+// remember updates the set with the key from reg1 on, or deletes it there.
+func remember(set *setDef, operation uint32) match {
+	d := &expr.Dynset{SrcRegKey: reg1, SetName: set.name, Operation: operation}
+	if operation != dynsetDelete {
+		d.Timeout = admitted
+	}
+	return match{d}
+}
+
+const dynsetDelete = 2 // NFT_DYNSET_OP_DELETE
+
+// copyTo sends a copy of the packet to a gateway behind a device.
+func copyTo(gateway []byte, device int) match {
+	return match{
+		&expr.Immediate{Register: reg1, Data: gateway},
+		&expr.Immediate{Register: unix.NFT_REG_2, Data: binaryutil.NativeEndian.PutUint32(uint32(device))},
+		&expr.Dup{RegAddr: reg1, RegDev: unix.NFT_REG_2, IsRegDevSet: true},
+	}
+}
+
 // through looks the pair of both interfaces up.
 func through(set *setDef) match {
 	return append(match{meta(expr.MetaKeyIIFNAME, reg1), meta(expr.MetaKeyOIFNAME, unix.NFT_REG_2)}, in(set)...)

@@ -31,7 +31,8 @@ const (
 	priorityFilter = 0 + 10
 	prioritySNAT   = 100 + 10
 
-	// priorityAdmit is behind every filter of INPUT (security is 50).
+	// priorityAdmit is behind every filter of INPUT (security is 50). The loop
+	// copies at the next, and the one after that drops.
 	priorityAdmit = 60
 
 	// priorityBridge is that of the bridge family's own filter chains.
@@ -51,6 +52,7 @@ func inetChains() []chainDef {
 			{"published ports, for the host itself", rule(forHost(), jump("publish"))},
 		}},
 		{name: "input", kind: "filter", hook: unix.NF_INET_LOCAL_IN, priority: priorityAdmit, rules: admitRules()},
+		{name: "swallow", kind: "filter", hook: unix.NF_INET_LOCAL_IN, priority: priorityAdmit + 2, rules: swallowRules()},
 		{name: "forward", kind: "filter", hook: unix.NF_INET_FORWARD, priority: priorityFilter, rules: forwardRules()},
 		{name: "postrouting", kind: "nat", hook: unix.NF_INET_POST_ROUTING, priority: prioritySNAT, rules: postroutingRules()},
 	}
@@ -74,24 +76,53 @@ func preroutingRules() []ruleDef {
 }
 
 // toAdmit matches a packet from outside to a strict port whose client INPUT
-// has not let in yet; words is the length of an address in registers.
+// has not let in yet; words is the length of an address in registers. It ends
+// with the key of the set in the registers.
 func toAdmit(is4 bool, set *setDef, words uint32) match {
-	return rule(notIif("lo"), protoPort(word(0)), in(strictPorts),
+	return rule(notIif("lo"), notIif(loopIn), protoPort(word(0)), in(strictPorts),
 		family(is4), match{saddr(is4, reg1)}, protoPort(word(words)), notIn(set))
 }
 
-// admitRules see what all other INPUT rules have let in. They remember the
-// client and drop the packet: it is sent again, and is then translated.
+// admitRules see what all other INPUT rules have let in. It has no business
+// with the host: it goes around the loop (loop.go), marked by its priority,
+// which the kernel uses for nothing here. The client is remembered in case the
+// packet gets lost there: the next one is translated at once. The loop would
+// hide that a client is behind a bridge without a way out, so from there the
+// first packet is lost.
 func admitRules() []ruleDef {
-	admit := func(is4 bool, set *setDef, words uint32) ruleDef {
-		return ruleDef{"INPUT lets it in: from now on to the container", rule(
-			ctState(expr.CtStateBitNEW), toAdmit(is4, set, words),
-			match{&expr.Dynset{SrcRegKey: reg1, SetName: set.name, Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: admitted}},
-			drop(),
-		)}
+	rules := []ruleDef{{"the port is published no more", rule(iifIs(loopIn), drop())}}
+	for _, f := range admittedSets {
+		fresh, ask := ctState(expr.CtStateBitNEW), rule(toAdmit(f.is4, f.set, f.words), remember(f.set, unix.NFT_DYNSET_OP_UPDATE))
+		rules = append(rules,
+			ruleDef{"INPUT lets it in: the next to the container", rule(fresh, iif(internal), ask, drop())},
+			ruleDef{"INPUT lets it in: to the container", rule(fresh, ask, setPriority(loopPriority))})
 	}
-	return []ruleDef{admit(true, admittedSet4, 1), admit(false, admittedSet6, 4)}
+	return rules
 }
+
+// swallowRules keep from the host what goes around the loop.
+func swallowRules() []ruleDef {
+	return []ruleDef{{"a copy of it goes to the container", rule(hasPriority(loopPriority), ctState(expr.CtStateBitNEW), drop())}}
+}
+
+// decideAgainRules forget whom INPUT has let in when the packet has come
+// around the loop: INPUT decides of each connection.
+func decideAgainRules() (rules []ruleDef) {
+	for _, f := range admittedSets {
+		rules = append(rules, ruleDef{"INPUT decides of the next again", rule(
+			iifIs(loopIn), family(f.is4), match{saddr(f.is4, reg1), meta(expr.MetaKeyL4PROTO, word(f.words)), originalPort(word(f.words + 1))},
+			remember(f.set, dynsetDelete))})
+	}
+	return rules
+}
+
+// admittedSets are the sets of each family, with the length of an address in
+// registers.
+var admittedSets = []struct {
+	is4   bool
+	set   *setDef
+	words uint32
+}{{true, admittedSet4, 1}, {false, admittedSet6, 4}}
 
 // publishRules go from the particular to the general. Each looks one map up,
 // whatever the number of ports.
@@ -115,8 +146,9 @@ func publishRules() []ruleDef {
 
 // forwardRules say who may begin to talk to whom.
 func forwardRules() []ruleDef {
-	return []ruleDef{
-		{"answers", rule(ctState(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), accept())},
+	rules := []ruleDef{{"answers", rule(ctState(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), accept())}}
+	rules = append(rules, decideAgainRules()...)
+	return append(rules, []ruleDef{
 		{"inside one network", rule(through(inside), accept())},
 		{"internal: no way out", rule(iif(internal), drop())},
 		{"internal: no way in", rule(oif(internal), drop())},
@@ -126,7 +158,7 @@ func forwardRules() []ruleDef {
 		{"isolated from other networks", rule(iif(bridges), oif(isolated), drop())},
 		{"from one network to another", rule(iif(bridges), oif(bridges), accept())},
 		{"containers' own addresses are not for other hosts", rule(oif(hidden), drop())},
-	}
+	}...)
 }
 
 // postroutingRules keep the client's address except where the answer would

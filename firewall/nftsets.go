@@ -172,7 +172,7 @@ func portElements(e *Endpoint, m *plugins.PortMapping) (list []element) {
 // host's, and one element a port where they are shifted: a map's value can
 // name one port, not an offset.
 func mappingElements(m *plugins.PortMapping, to netip.Addr) (list []element) {
-	oneAddress := m.HostIP.IsValid() && !m.HostIP.IsUnspecified()
+	oneAddress := hasAddress(m)
 	single, interval := portSets(to.Is4(), oneAddress)
 	key := func(p uint16) []byte {
 		k := concat(keyProto(m.Protocol), keyPort(p))
@@ -201,6 +201,11 @@ func portSets(is4, oneAddress bool) (single, interval *setDef) {
 		return addrPorts6, addrRanges6
 	}
 	return ports6, ranges6
+}
+
+// hasAddress tells whether the port is published on one address of the host.
+func hasAddress(m *plugins.PortMapping) bool {
+	return m.HostIP.IsValid() && !m.HostIP.IsUnspecified()
 }
 
 // count is the length of a mapping's range.

@@ -83,16 +83,20 @@ func TestFallbackWritesLegacyRules(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := &Network{Bridge: "br1", Isolated: true, Hidden: true}
+	h.Run("ip", "link", "add", "port0", "type", "veth", "peer", "name", "port1")
 	e := &Endpoint{
 		Addresses: []netip.Addr{netip.MustParseAddr("10.1.0.2"), netip.MustParseAddr("fd10:1::2")}, Masquerade: true,
-		Ports: []plugins.PortMapping{{HostPort: 8080, ContainerPort: 80, Protocol: "tcp"}},
+		Ports:  []plugins.PortMapping{{HostPort: 8080, ContainerPort: 80, Protocol: "tcp"}},
+		Strict: true, Port: "port0", MAC: []byte{2, 0, 0, 0, 0, 1},
 	}
 	if err := h.Do(func() error { return errors.Join(fw.Add(n, e), fw.Check(n, e)) }); err != nil {
 		t.Fatal(err)
 	}
 	for tool, want := range map[string]string{"iptables-legacy-save": "--to-destination 10.1.0.2:80", "ip6tables-legacy-save": "--to-destination [fd10:1::2]:80"} {
-		if out := h.Run(tool); !strings.Contains(out, want) {
-			t.Errorf("%s has no %q:\n%s", tool, want, out)
+		for _, want := range []string{want, "-j TEE --gateway"} {
+			if out := h.Run(tool); !strings.Contains(out, want) {
+				t.Errorf("%s has no %q:\n%s", tool, want, out)
+			}
 		}
 	}
 	if rules := h.Rules(); strings.TrimSpace(rules) != "" {

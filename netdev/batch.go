@@ -49,7 +49,7 @@ type Veth struct {
 	MTU      int // 0: the kernel's
 	PeerName string
 	PeerMAC  net.HardwareAddr
-	PeerNS   int // file descriptor
+	PeerNS   int // file descriptor; 0: the peer is here too
 }
 
 // AddVeth makes a veth pair.
@@ -66,7 +66,9 @@ func (b *Batch) AddVeth(v *Veth) {
 	peer := b.Nest(vethInfoPeer)
 	header(&b.Batch, unix.AF_UNSPEC, 0, 0, 0)
 	b.endpoint(v.PeerName, v.PeerMAC, v.MTU)
-	b.Uint32(unix.IFLA_NET_NS_FD, uint32(v.PeerNS))
+	if v.PeerNS != 0 {
+		b.Uint32(unix.IFLA_NET_NS_FD, uint32(v.PeerNS))
+	}
 	b.End(peer)
 	b.End(data)
 	b.End(info)
@@ -122,6 +124,7 @@ type LinkChange struct {
 	MTU     int    // 0: as it is
 	MAC     net.HardwareAddr
 	Promisc bool // false: as it is
+	NoARP   bool // neighbours have the device's own MAC; false: as it is
 	Notify  bool // announce IPv4 addresses by ARP as they come up (arp_notify)
 	Local   bool // route loopback addresses through it (route_localnet)
 	Port    Port
@@ -136,6 +139,9 @@ func (b *Batch) ChangeLink(name string, c LinkChange) {
 	}
 	if c.Promisc {
 		flags |= unix.IFF_PROMISC
+	}
+	if c.NoARP {
+		flags |= unix.IFF_NOARP
 	}
 	b.Message(unix.RTM_NEWLINK, 0, "change link "+name)
 	header(&b.Batch, unix.AF_UNSPEC, 0, flags, flags)
@@ -230,7 +236,7 @@ func (b *Batch) DeleteLink(name string) {
 // at once: it comes from an allocator that gives each only once, and duplicate
 // address detection would delay the container by a second.
 func (b *Batch) AddAddr(index int, p netip.Prefix, detect bool) {
-	b.address(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, "add address "+p.String(), index, p)
+	b.address(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, "add address "+p.String(), index, p, unix.RT_SCOPE_UNIVERSE)
 	if p.Addr().Is6() && !detect {
 		b.Uint32(unix.IFA_FLAGS, unix.IFA_F_NODAD)
 	}
@@ -251,16 +257,24 @@ func (b *Batch) AddAlias(index int, addr netip.Addr) {
 	b.tolerate(unix.EEXIST)
 }
 
-// DeleteAddr takes an address away.
-func (b *Batch) DeleteAddr(index int, p netip.Prefix) {
-	b.address(unix.RTM_DELADDR, 0, "delete address "+p.String(), index, p)
+// EnsureHostAddr gives a device an address that the host does not send from
+// (RT_SCOPE_HOST), and that may be there already.
+func (b *Batch) EnsureHostAddr(index int, p netip.Prefix) {
+	b.address(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, "add address "+p.String(), index, p, unix.RT_SCOPE_HOST)
+	b.tolerate()
 }
 
-func (b *Batch) address(typ, flags uint16, what string, index int, p netip.Prefix) {
+// DeleteAddr takes an address away.
+func (b *Batch) DeleteAddr(index int, p netip.Prefix) {
+	b.address(unix.RTM_DELADDR, 0, "delete address "+p.String(), index, p, unix.RT_SCOPE_UNIVERSE)
+}
+
+func (b *Batch) address(typ, flags uint16, what string, index int, p netip.Prefix, scope uint8) {
 	b.Message(typ, flags, what)
 	b.U8(family(p.Addr()))
 	b.U8(uint8(p.Bits()))
-	b.Zeros(2)
+	b.U8(0) // flags
+	b.U8(scope)
 	b.U32(uint32(index))
 	b.Bytes(unix.IFA_LOCAL, p.Addr().AsSlice())
 	b.Bytes(unix.IFA_ADDRESS, p.Addr().AsSlice())

@@ -70,11 +70,16 @@ func TestBesideALegacyForwardPolicyOfDrop(t *testing.T) {
 
 func (w *world) forget(backend string) {
 	w.Helper()
+	w.forgetNetwork(backend, "br1")
+}
+
+func (w *world) forgetNetwork(backend, bridge string) {
+	w.Helper()
 	fw, err := firewall.Open(backend)
 	if err != nil {
 		w.Fatal(err)
 	}
-	if err := w.host.Do(func() error { return fw.Forget(&firewall.Network{Bridge: "br1"}) }); err != nil {
+	if err := w.host.Do(func() error { return fw.Forget(&firewall.Network{Bridge: bridge}) }); err != nil {
 		w.Error(err)
 	}
 }

@@ -12,11 +12,18 @@ import (
 // combination is one row of the matrix.
 type combination struct {
 	ip4, ip6, masq, internal, port, isolate bool
+	strict, guard, apart                    bool
 	backend                                 string
 }
 
 func (c combination) String() string {
-	return fmt.Sprintf("%s-4=%v-6=%v-masq=%v-internal=%v-port=%v-isolate=%v", c.backend, c.ip4, c.ip6, c.masq, c.internal, c.port, c.isolate)
+	name := fmt.Sprintf("%s-4=%v-6=%v-masq=%v-internal=%v-port=%v-isolate=%v", c.backend, c.ip4, c.ip6, c.masq, c.internal, c.port, c.isolate)
+	for key, on := range map[string]bool{"-strict": c.strict, "-guard": c.guard, "-apart": c.apart} {
+		if on {
+			name += key
+		}
+	}
+	return name
 }
 
 func (c combination) config(n int) string {
@@ -30,8 +37,8 @@ func (c combination) config(n int) string {
 		}
 		ranges += fmt.Sprintf(`[{"subnet":"fd10:%d::/64"}]`, n)
 	}
-	return fmt.Sprintf(`{"type":"bridge","bridge":"br%d","isDefaultGateway":true,"hairpinMode":true,"ipMasq":%v,"internal":%v,"isolate":%v,"firewallBackend":%q,"ipam":{"type":"berth-ipam","ranges":[%s]}}`,
-		n, c.masq, c.internal, c.isolate, c.backend, ranges)
+	return fmt.Sprintf(`{"type":"bridge","bridge":"br%d","isDefaultGateway":true,"hairpinMode":true,"ipMasq":%v,"internal":%v,"isolate":%v,"strictPublish":%v,"macspoofchk":%v,"icc":%v,"firewallBackend":%q,"ipam":{"type":"berth-ipam","ranges":[%s]}}`,
+		n, c.masq, c.internal, c.isolate, c.strict, c.guard, !c.apart, c.backend, ranges)
 }
 
 func TestMatrix(t *testing.T) {
@@ -39,12 +46,32 @@ func TestMatrix(t *testing.T) {
 	for _, backend := range backends(t) {
 		for bits := range 1 << 4 {
 			for _, fam := range []struct{ ip4, ip6 bool }{{true, false}, {false, true}, {true, true}} {
-				c := combination{fam.ip4, fam.ip6, bits&1 != 0, bits&2 != 0, bits&4 != 0, bits&8 != 0, backend}
+				c := combination{ip4: fam.ip4, ip6: fam.ip6, masq: bits&1 != 0, internal: bits&2 != 0, port: bits&4 != 0, isolate: bits&8 != 0, backend: backend}
 				t.Run(c.String(), func(t *testing.T) {
 					t.Parallel()
 					c.run(t)
 				})
 			}
+		}
+	}
+}
+
+// TestMatrixOfRestrictions runs what forbids more than a network's policy.
+func TestMatrixOfRestrictions(t *testing.T) {
+	t.Parallel()
+	for _, backend := range backends(t) {
+		for bits := range 1 << 4 {
+			c := combination{
+				ip4: true, ip6: true, masq: true, port: true, isolate: true,
+				strict: bits&1 != 0, guard: bits&2 != 0, apart: bits&4 != 0, internal: bits&8 != 0, backend: backend,
+			}
+			if c.guard && c.internal {
+				continue // one is about frames, the other about packets that are routed
+			}
+			t.Run(c.String(), func(t *testing.T) {
+				t.Parallel()
+				c.run(t)
+			})
 		}
 	}
 }
@@ -61,12 +88,20 @@ func (c combination) run(t *testing.T) {
 	a, b, other := w.host.NewContainer("a"), w.host.NewContainer("b"), w.host.NewContainer("other")
 	var ports []plugins.PortMapping
 	if c.port {
-		ports = []plugins.PortMapping{{HostPort: 8080, ContainerPort: 80, Protocol: "tcp"}}
+		ports = []plugins.PortMapping{{HostPort: 8080, ContainerPort: 80, Protocol: "tcp"}, {HostPort: 8081, ContainerPort: 80, Protocol: "tcp"}}
 	}
 	req := request(a, "front", c.config(1), ports...)
+	if c.apart {
+		// With br_netfilter, which is part of this kernel or loaded on a host
+		// of Kubernetes, a neighbour's packet to a published port is bridged,
+		// from one isolated port to another.
+		w.host.Try("sysctl", "-w", "net.bridge.bridge-nf-call-iptables=0", "net.bridge.bridge-nf-call-ip6tables=0")
+	}
+	// INPUT rules are for strict ports, and none other.
+	w.host.Run("nft", "add table inet admin; add chain inet admin in { type filter hook input priority filter; }; add rule inet admin in tcp dport 8081 drop")
 	ra, rb := w.add(req), w.add(request(b, "front", c.config(1)))
 	open := c
-	open.internal, open.port, open.isolate = false, false, false
+	open.internal, open.port, open.isolate, open.strict, open.apart = false, false, false, false, false
 	ro := w.add(request(other, "back", open.config(2)))
 	serve(t, a.Host, 80)
 	serve(t, w.lan, 80)
@@ -77,6 +112,9 @@ func (c combination) run(t *testing.T) {
 		if is4 && c.ip4 || !is4 && c.ip6 {
 			c.traffic(w, is4, a.Host, b.Host, other.Host, ra, rb, ro)
 		}
+	}
+	if c.guard {
+		w.forge(b.Host, a.Host)
 	}
 	w.del(req)
 	if c.port {
@@ -103,16 +141,31 @@ func (c combination) traffic(w *world, is4 bool, a, b, other *nettest.Host, ra, 
 		seen = host
 	}
 	own := at(address(ra, is4), 80)
-	expect(true, b, own, address(rb, is4))
+	expect(!c.apart, b, own, address(rb, is4))
 	expect(true, w.host, own, "")
 	expect(!c.internal, b, at(lan, 80), seen)
 	expect(!c.internal && !c.isolate, other, own, address(ro, is4))
 	expect(!c.internal && !c.masq, w.lan, own, lan)
 	expect(c.port, w.host, at(host, 8080), "")
-	expect(c.port, b, at(host, 8080), "")
-	expect(c.port, a, at(host, 8080), "")
+	expect(c.port && !(c.apart && c.internal), b, at(host, 8080), "")
+	expect(c.port && !(c.apart && c.internal), a, at(host, 8080), "")
 	expect(c.port && !c.internal, w.lan, at(host, 8080), lan)
 	expect(c.port && !c.internal, other, at(host, 8080), address(ro, is4))
+	expect(c.port && !c.internal && !c.strict, w.lan, at(host, 8081), lan)
+	expect(c.port && !c.internal && !c.strict, other, at(host, 8081), "")
+}
+
+// forge has one container take another address and MAC: nobody hears of it.
+func (w *world) forge(from, to *nettest.Host) {
+	w.Helper()
+	from.Run("ip", "address", "add", "10.1.0.77/24", "dev", "eth0")
+	if err := to.TryPing("10.1.0.77"); err == nil {
+		w.Errorf("%s speaks for 10.1.0.77", from.Name)
+	}
+	from.Run("ip", "link", "set", "eth0", "address", "02:00:00:00:00:66")
+	if err := from.TryPing("10.1.0.1"); err == nil {
+		w.Errorf("%s speaks with another's MAC", from.Name)
+	}
 }
 
 // iptablesReady says that the second backend is there to be tested.

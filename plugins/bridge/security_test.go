@@ -141,18 +141,6 @@ func TestIsolationAfterAFlush(t *testing.T) {
 	}
 }
 
-func TestStrictPublishHonoursINPUT(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.host.Run("nft", "add table ip admin; add chain ip admin in { type filter hook input priority filter; }; add rule ip admin in tcp dport 8081 drop")
-	c := w.host.NewContainer("c1")
-	w.add(request(c, "front", config(1, `"strictPublish":true,`),
-		plugins.PortMapping{HostPort: 8080, ContainerPort: 80, Protocol: "tcp"}, plugins.PortMapping{HostPort: 8081, ContainerPort: 80, Protocol: "tcp"}))
-	serve(t, c.Host, 80)
-	w.reaches(w.lan, "192.0.2.1:8080", "192.0.2.2") // the second SYN, after a second
-	w.cannotReach(w.lan, "192.0.2.1:8081")
-}
-
 func TestInternalNetworkHasNoWayOut(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -1,0 +1,173 @@
+package bridge_test
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/berth-net/berth/nettest"
+	"github.com/berth-net/berth/plugins"
+)
+
+// strictWorld has a container whose ports 8080 and 8081, of every protocol,
+// are published strictly; the host's INPUT forbids 8081.
+func strictWorld(t *testing.T, backend, keys string) (*world, *nettest.Container, *plugins.Request) {
+	w := newWorld(t)
+	w.host.Run("nft", "add table inet admin; add chain inet admin in { type filter hook input priority filter; }; add rule inet admin in meta l4proto { tcp, udp } th dport 8081 drop")
+	c := w.host.NewContainer("c1")
+	var ports []plugins.PortMapping
+	for _, protocol := range []string{"tcp", "udp"} {
+		ports = append(ports, plugins.PortMapping{HostPort: 8080, ContainerPort: 80, Protocol: protocol}, plugins.PortMapping{HostPort: 8081, ContainerPort: 80, Protocol: protocol})
+	}
+	req := request(c, "front", config(1, fmt.Sprintf(`"strictPublish":true,"hairpinMode":true,"firewallBackend":%q,%s`, backend, keys)), ports...)
+	w.add(req)
+	for _, network := range []string{"tcp4", "tcp6", "udp4", "udp6"} {
+		servePort(c.Host, network, 80)
+	}
+	w.acquaint(c.Host, "fd10:1::1")
+	return w, c, req
+}
+
+// acquaint has everybody know their IPv6 neighbours: a new device does not ask
+// for them while its link-local address is tentative, and packets wait.
+func (w *world) acquaint(container *nettest.Host, gateway string) {
+	w.Helper()
+	nettest.Eventually(w.T, "neighbours know each other", func() error {
+		return errors.Join(w.lan.TryPing("2001:db8::1"), container.TryPing(gateway))
+	})
+}
+
+func eachBackend(t *testing.T, test func(t *testing.T, backend string)) {
+	t.Parallel()
+	for _, backend := range backends(t) {
+		t.Run(backend, func(t *testing.T) {
+			t.Parallel()
+			test(t, backend)
+		})
+	}
+}
+
+// atOnce asks for less long than a client waits before it sends again.
+func (w *world) atOnce(from *nettest.Host, network, host, as string) {
+	w.Helper()
+	began := time.Now()
+	w.answers(reach{from, host, as, network}, 8080, "80")
+	if took := time.Since(began); took > 800*time.Millisecond {
+		w.Errorf("%s asks %s %s, and the answer takes %v: the first packet was lost", from.Name, network, host, took)
+	}
+}
+
+// INPUT decides, whoever wrote its rules, and no packet is lost by asking it.
+func TestStrictPublishHonoursINPUT(t *testing.T) {
+	eachBackend(t, func(t *testing.T, backend string) {
+		w, _, req := strictWorld(t, backend, `"ipMasq":true,`)
+		near, other := w.host.NewContainer("near"), w.host.NewContainer("other")
+		w.add(request(near, "front", string(req.Config)))
+		w.add(request(other, "back", config(2, fmt.Sprintf(`"firewallBackend":%q,`, backend))))
+		w.acquaint(near.Host, "fd10:1::1")
+		w.acquaint(other.Host, "fd10:2::1")
+		// A stricter filter for all devices has to be loose for the loop.
+		w.host.Run("sysctl", "-qw", "net.ipv4.conf.all.rp_filter=1")
+		for _, protocol := range []string{"tcp", "udp"} {
+			w.atOnce(w.lan, protocol, "192.0.2.1", "192.0.2.2")
+			w.atOnce(w.lan, protocol, "2001:db8::1", "2001:db8::2")
+			w.atOnce(w.host, protocol, "192.0.2.1", "192.0.2.1")
+			w.atOnce(w.host, protocol, "127.0.0.1", "")
+			for _, c := range []*nettest.Container{near, other} {
+				w.atOnce(c.Host, protocol, "192.0.2.1", "")
+				w.atOnce(c.Host, protocol, "2001:db8::1", "")
+			}
+		}
+		for _, host := range []string{"192.0.2.1", "2001:db8::1"} {
+			w.cannotReach(w.lan, at(host, 8081))
+		}
+		if err := w.check(req); err != nil {
+			t.Error(err)
+		}
+		w.del(req)
+		w.cannotReach(w.lan, "192.0.2.1:8080")
+	})
+}
+
+// INPUT is asked for each connection, not once for each client.
+func TestStrictPublishAsksINPUTEveryTime(t *testing.T) {
+	t.Parallel()
+	w, _, _ := strictWorld(t, "nftables", "")
+	for _, host := range []string{"192.0.2.1", "2001:db8::1"} {
+		w.atOnce(w.lan, "tcp", host, "")
+	}
+	w.host.Run("nft", "add rule inet admin in tcp dport 8080 drop")
+	for _, host := range []string{"192.0.2.1", "2001:db8::1"} {
+		w.cannotReach(w.lan, at(host, 8080))
+	}
+}
+
+// Where the copy gets lost, here by the host's own OUTPUT rules, the client's
+// second packet comes through.
+func TestStrictPublishWithoutTheLoop(t *testing.T) {
+	eachBackend(t, func(t *testing.T, backend string) {
+		w, _, _ := strictWorld(t, backend, "")
+		w.host.Run("nft", "add chain inet admin out { type filter hook output priority filter; }; add rule inet admin out oifname berth-strict drop")
+		for _, host := range []string{"192.0.2.1", "2001:db8::1"} {
+			w.reaches(w.lan, at(host, 8080), "")
+			w.cannotReach(w.lan, at(host, 8081))
+		}
+	})
+}
+
+// A packet that comes around the loop has lost where it came from: a network
+// without a way out must not find one there.
+func TestStrictPublishIsNoWayOutOfAnInternalNetwork(t *testing.T) {
+	eachBackend(t, func(t *testing.T, backend string) {
+		w, _, _ := strictWorld(t, backend, "")
+		inner := w.host.NewContainer("inner")
+		w.add(request(inner, "inner", config(2, fmt.Sprintf(`"internal":true,"firewallBackend":%q,`, backend))))
+		w.acquaint(inner.Host, "fd10:2::1")
+		for range 2 { // the second time INPUT has let it in already
+			w.cannotReach(inner.Host, "10.2.0.1:8080")
+			w.cannotReach(inner.Host, "[fd10:2::1]:8080")
+		}
+	})
+}
+
+// The loop is gone with the last network that has strict ports.
+func TestTheLoopGoesWithTheLastStrictPort(t *testing.T) {
+	eachBackend(t, func(t *testing.T, backend string) {
+		w, _, req := strictWorld(t, backend, "")
+		w.forgetNetwork(backend, "br2")
+		if !strings.Contains(w.host.Links(), "berth-strict") {
+			t.Error("the loop went with another network")
+		}
+		w.del(req)
+		w.forgetNetwork(backend, "br1")
+		if links := w.host.Links(); strings.Contains(links, "berth-") {
+			t.Errorf("left behind:\n%s", links)
+		}
+		if out, err := w.host.Try("nft", "list", "tables"); err != nil || strings.Contains(out, "ip berth") || strings.Contains(out, "ip6 berth") {
+			t.Errorf("left behind: %v\n%s", err, out)
+		}
+		if _, err := exec.LookPath("ipset"); err == nil {
+			if out := w.host.Run("ipset", "list", "-n"); out != "" {
+				t.Errorf("left behind:\n%s", out)
+			}
+		}
+	})
+}
+
+// A strict port of one address is not published on the others.
+func TestStrictPublishOnOneAddress(t *testing.T) {
+	eachBackend(t, func(t *testing.T, backend string) {
+		w := newWorld(t)
+		w.host.Run("ip", "address", "add", "192.0.2.9/24", "dev", "eth0")
+		c := w.host.NewContainer("c1")
+		w.add(request(c, "front", config(1, fmt.Sprintf(`"strictPublish":true,"firewallBackend":%q,`, backend)),
+			plugins.PortMapping{HostIP: netip.MustParseAddr("192.0.2.9"), HostPort: 8080, ContainerPort: 80, Count: 2, Protocol: "tcp"}))
+		servePort(c.Host, "tcp4", 80)
+		w.atOnce(w.lan, "tcp4", "192.0.2.9", "192.0.2.2")
+		w.cannotReach(w.lan, "192.0.2.1:8080")
+	})
+}
