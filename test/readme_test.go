@@ -53,15 +53,16 @@ func tour(t *testing.T) []string {
 	return strings.Split(strings.TrimSpace(block), "\n")
 }
 
-func writeDemoImage(t *testing.T, dir string) {
+func writeDemoImage(t *testing.T, dir string, cmd ...string) {
 	t.Helper()
-	if err := saveDemoImage(t.TempDir(), dir); err != nil {
+	if err := saveDemoImage(t.TempDir(), dir, cmd...); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// saveDemoImage builds httpd in scratch, and writes an image of it to dir.
-func saveDemoImage(scratch, dir string) error {
+// saveDemoImage builds httpd in scratch, and writes an image of it to dir,
+// with what it does when it is told nothing.
+func saveDemoImage(scratch, dir string, cmd ...string) error {
 	path, err := image.BuildHTTPD(scratch)
 	if err != nil {
 		return err
@@ -70,7 +71,7 @@ func saveDemoImage(scratch, dir string) error {
 	if err != nil {
 		return err
 	}
-	img, err := image.New(v1.Config{Entrypoint: []string{"/httpd"}}, image.File{Path: "httpd", Mode: 0o755, Content: binary})
+	img, err := image.New(v1.Config{Entrypoint: []string{"/httpd"}, Cmd: cmd}, image.File{Path: "httpd", Mode: 0o755, Content: binary})
 	if err != nil {
 		return err
 	}
