@@ -252,7 +252,7 @@ func (b *Batch) EnsureAddr(index int, p netip.Prefix) {
 // device too, without a route of its own (IFA_F_NOPREFIXROUTE). One that is
 // there is success.
 func (b *Batch) AddAlias(index int, addr netip.Addr) {
-	b.address(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, "add address "+addr.String(), index, netip.PrefixFrom(addr, addr.BitLen()))
+	b.address(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, "add address "+addr.String(), index, netip.PrefixFrom(addr, addr.BitLen()), unix.RT_SCOPE_UNIVERSE)
 	b.Uint32(unix.IFA_FLAGS, unix.IFA_F_NODAD|unix.IFA_F_NOPREFIXROUTE)
 	b.tolerate(unix.EEXIST)
 }
@@ -261,7 +261,7 @@ func (b *Batch) AddAlias(index int, addr netip.Addr) {
 // (RT_SCOPE_HOST), and that may be there already.
 func (b *Batch) EnsureHostAddr(index int, p netip.Prefix) {
 	b.address(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, "add address "+p.String(), index, p, unix.RT_SCOPE_HOST)
-	b.tolerate()
+	b.tolerate(unix.EEXIST)
 }
 
 // DeleteAddr takes an address away.
