@@ -21,12 +21,12 @@ step() {
 
 machine() { go test -count=1 -run '^TestMachineIsUnchanged$' ./test/machine -args "$1" "$snapshot"; }
 
-# A minute for all targets together.
+# fuzz SECONDS PACKAGE: for all targets of the package together.
 fuzz() {
-	targets=$(go test -list '^Fuzz' "$1" | grep '^Fuzz') || return 0
-	each=$((60 / $(echo "$targets" | wc -l)))
+	targets=$(go test -list '^Fuzz' "$2" | grep '^Fuzz') || return 0
+	each=$(($1 / $(echo "$targets" | wc -l)))
 	for target in $targets; do
-		go test -run '^$' -fuzz "^$target\$" -fuzztime "${each}s" "$1" || return 1
+		go test -run '^$' -fuzz "^$target\$" -fuzztime "${each}s" "$2" || return 1
 	done
 }
 
@@ -35,7 +35,8 @@ step lint make --no-print-directory lint
 # -p 2: packages beside each other share the machine's cores with the race
 # detector; the tests of one package are parallel anyway.
 step 'tests with the race detector' go test -race -tags "$tags" -timeout 12m -p 2 ./...
-step 'fuzz of the decoders' fuzz ./cniwire
+step 'fuzz of the decoders' fuzz 60 ./cniwire
+step 'fuzz of the resolver' fuzz 10 ./dns
 step 'the machine is as before' machine -compare
 
 if [ -n "$failed" ]; then

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/berth-net/berth/netns"
@@ -163,6 +164,22 @@ func List(tx *state.Tx, network string) ([]*Record, error) {
 		records = append(records, r)
 	}
 	return records, nil
+}
+
+// Walk hands every record to visit as it is stored, for those who need only
+// some of it, or only what has changed. raw is valid during the call.
+func Walk(tx *state.Tx, visit func(k Key, raw []byte) error) error {
+	b := tx.Bucket(bucket)
+	if b == nil {
+		return nil
+	}
+	return b.ForEach(func(key, raw []byte) error {
+		parts := strings.Split(string(key), separator)
+		if len(parts) != 3 {
+			return fmt.Errorf("read endpoints: key %q has %d parts, want 3", key, len(parts))
+		}
+		return visit(Key{Network: parts[0], ContainerID: parts[1], IfName: parts[2]}, raw)
+	})
 }
 
 func decode(name string, raw []byte) (*Record, error) {

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 
 	"github.com/berth-net/berth/plugins"
+	"github.com/berth-net/berth/plugins/resolvconf"
 )
 
 // The wire's form of Config. Keys are those of the CNI project's host-local
@@ -101,7 +102,9 @@ func (c *Config) fill(w *wireConfig, ipRanges []byte) (err error) {
 		return err
 	}
 	if w.ResolvConf != "" {
-		c.DNS, err = readResolvConf(w.ResolvConf)
+		if c.DNS, err = resolvconf.Read(w.ResolvConf); err != nil {
+			return fmt.Errorf("resolvConf: %w", err)
+		}
 	}
 	return err
 }

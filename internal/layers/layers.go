@@ -37,6 +37,7 @@ var Forbidden = []struct{ Folder, Import, Why string }{
 	{"cmd/berth-cni", "github.com/opencontainers/runc", "it needs cgo, and the plugins are one static cgo-free binary"},
 	{"cmd/berth-cni", "github.com/spf13/cobra", "every ADD would pay for it"},
 	{"cmd/berth-cni", "go.etcd.io/etcd", "a client in the plugin would triple its size: the agent holds it"},
+	{"cmd/berth-cni", "github.com/miekg/dns", "a plugin answers no queries: the agent and the supervisors do"},
 	{"cmd/berth-cni", "github.com/prometheus", "a process that lives for milliseconds has no metrics"},
 	{"network", "go.etcd.io/etcd", "the agent is the sole importer of etcd's client"},
 	{"runtime", "go.etcd.io/etcd", "the agent is the sole importer of etcd's client"},
