@@ -18,12 +18,10 @@ import (
 
 	"github.com/berth-net/berth/agent/api"
 	"github.com/berth-net/berth/agent/cluster"
-	"github.com/berth-net/berth/agent/dhcp"
 	"github.com/berth-net/berth/agent/plane"
 	"github.com/berth-net/berth/endpoint"
 	"github.com/berth-net/berth/netdev"
 	"github.com/berth-net/berth/network"
-	dhcpplugin "github.com/berth-net/berth/plugins/dhcp"
 	"github.com/berth-net/berth/state"
 )
 
@@ -135,7 +133,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	wg.Go(func() { a.keep(ctx) })
 	wg.Go(func() { a.listen(ctx) })
-	wg.Go(func() { a.trouble("serve DHCP", dhcp.NewServer(a.Log).ListenAndServe(ctx, dhcpplugin.DefaultSocket)) })
+	a.serveDHCP(ctx, &wg)
 	a.Log.Info("agent runs", "host", a.Name, "socket", l.Addr().String(), "etcd", a.Options.Cluster.Servers)
 	return api.Serve(ctx, l, a.handle)
 }

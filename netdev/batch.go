@@ -264,9 +264,10 @@ func (b *Batch) EnsureHostAddr(index int, p netip.Prefix) {
 	b.tolerate(unix.EEXIST)
 }
 
-// DeleteAddr takes an address away.
+// DeleteAddr takes an address away. One that is not there is success.
 func (b *Batch) DeleteAddr(index int, p netip.Prefix) {
 	b.address(unix.RTM_DELADDR, 0, "delete address "+p.String(), index, p, unix.RT_SCOPE_UNIVERSE)
+	b.tolerate(unix.EADDRNOTAVAIL)
 }
 
 func (b *Batch) address(typ, flags uint16, what string, index int, p netip.Prefix, scope uint8) {

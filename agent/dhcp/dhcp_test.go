@@ -4,15 +4,17 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/berth-net/berth/agent/dhcp"
+	"github.com/berth-net/berth/endpoint"
 	"github.com/berth-net/berth/nettest"
 	"github.com/berth-net/berth/plugins"
 	client "github.com/berth-net/berth/plugins/dhcp"
@@ -27,58 +29,95 @@ type segment struct {
 	host, server *nettest.Host
 	socket       string
 	log          string // of dnsmasq
+	store        *state.Store
+	stopAgent    func()
+	renewWithin  time.Duration
+
+	mu       sync.Mutex
+	problems []string // that the agent has told
+	moves    []string // of addresses
 }
 
 // newSegment gives leases of two minutes, the shortest that dnsmasq knows,
 // which are renewed long before.
 func newSegment(t *testing.T) *segment {
 	t.Helper()
-	if _, err := exec.LookPath("dnsmasq"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip("dnsmasq is missing: install Debian's dnsmasq-base")
-	}
-	dir := t.TempDir()
-	s := &segment{T: t, host: nettest.NewHost(t, "host"), server: nettest.NewHost(t, "server"), socket: filepath.Join(dir, "dhcp.sock"), log: filepath.Join(dir, "dnsmasq.log")}
-	nettest.Link(s.host, "eth0", []string{"192.0.2.10/24"}, s.server, "eth0", []string{"192.0.2.1/24", "2001:db8::1/64"})
-	s.startServer(dir)
+	s := newWire(t)
+	s.startServer()
+	s.renewWithin = 300 * time.Millisecond
 	s.startAgent()
 	return s
 }
 
-func (s *segment) startServer(dir string) {
+// newWire has neither server nor agent yet.
+func newWire(t *testing.T) *segment {
+	t.Helper()
+	dir := t.TempDir()
+	s := &segment{
+		T: t, host: nettest.NewHost(t, "host"), server: nettest.NewHost(t, "server"),
+		socket: filepath.Join(dir, "dhcp.sock"), log: filepath.Join(dir, "dnsmasq.log"), store: state.ForBoot(dir, "boot"),
+	}
+	nettest.Link(s.host, "eth0", []string{"192.0.2.10/24"}, s.server, "eth0", []string{"192.0.2.1/24", "2001:db8::1/64"})
+	return s
+}
+
+func (s *segment) startServer() {
 	s.Helper()
-	cmd := s.server.Command("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--log-dhcp", "--no-ping",
+	if _, err := exec.LookPath("dnsmasq"); err != nil {
+		if os.Getenv("CI") != "" {
+			s.Fatal(err)
+		}
+		s.Skip("dnsmasq is missing: install Debian's dnsmasq-base")
+	}
+	dir := filepath.Dir(s.log)
+	s.server.Background("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--log-dhcp", "--no-ping",
 		"--user=root", "--interface=eth0", "--bind-interfaces", "--dhcp-authoritative",
 		"--dhcp-range=192.0.2.100,192.0.2.200,2m", "--dhcp-range=2001:db8::1000,2001:db8::2000,64,2m",
 		"--dhcp-option=option:dns-server,192.0.2.53",
 		"--dhcp-leasefile="+filepath.Join(dir, "leases"), "--pid-file="+filepath.Join(dir, "pid"), "--log-facility="+s.log)
-	if err := s.server.Start(cmd); err != nil {
-		s.Fatal(err)
-	}
-	s.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
 	s.logged("started")
 }
 
+// startAgent runs an agent until stopAgent, which the test's end calls too.
 func (s *segment) startAgent() {
+	s.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	server := dhcp.NewServer(slog.New(slog.DiscardHandler))
-	server.RenewWithin = 300 * time.Millisecond
-	go func() { done <- server.ListenAndServe(ctx, s.socket) }()
-	s.Cleanup(func() {
+	server := &dhcp.Server{
+		Store: s.store, Log: slog.New(slog.DiscardHandler), RenewWithin: s.renewWithin,
+		Report: func(what string, err error) { s.note(&s.problems, what+": "+err.Error()) },
+		Moved:  func(k endpoint.Key, from, to netip.Prefix) { s.note(&s.moves, fmt.Sprint(k, " ", from, " ", to)) },
+	}
+	l, err := dhcp.Listen(s.socket)
+	if err != nil {
+		s.Fatal(err)
+	}
+	go func() { done <- server.Serve(ctx, l) }()
+	s.stopAgent = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			s.Error(err)
 		}
 	})
-	nettest.Eventually(s, "the agent listens", func() error {
-		conn, err := net.Dial("unix", s.socket)
-		if err == nil {
-			conn.Close()
+	s.Cleanup(s.stopAgent)
+}
+
+func (s *segment) note(list *[]string, line string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	*list = append(*list, line)
+}
+
+// told waits until the agent has reported a problem with the words.
+func (s *segment) told(list *[]string, words string) {
+	s.Helper()
+	nettest.Eventually(s, "the agent tells of "+words, func() error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if !strings.Contains(strings.Join(*list, "\n"), words) {
+			return fmt.Errorf("it told %q", *list)
 		}
-		return err
+		return nil
 	})
 }
 

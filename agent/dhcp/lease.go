@@ -6,45 +6,83 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/berth-net/berth/endpoint"
 	"github.com/berth-net/berth/netdev"
-	"github.com/berth-net/berth/netns"
 	"github.com/berth-net/berth/plugins"
 	contract "github.com/berth-net/berth/plugins/dhcp"
 )
 
-// errGone says that the container's namespace or device is no more.
-var errGone = errors.New("the container is gone")
+// errRefused says that the server takes the address back: DHCPNAK, or a reply
+// without the address.
+var errRefused = errors.New("the server refuses the address")
 
-// Renewal is tried again after half of what is left, but not sooner than this
-// (RFC 2131 section 4.4.5 has a minute, for leases of days).
-const minRetry = time.Second
+// A message is repeated after tryFor, and sent so many times: an Add ends
+// within 12 s where no server answers.
+const (
+	tryFor = 3 * time.Second
+	tries  = 4
+)
 
-// binding is what one server gave for one address family.
+// Where there is no lease, it is asked for again after a second, and then
+// ever less often, up to about once a minute (RFC 2131 section 4.1).
+const (
+	minBackoff = time.Second
+	maxBackoff = 64 * time.Second
+)
+
+// binding is what one server gave for one address family. All of it is read
+// from the message.
 type binding struct {
 	ip     plugins.IP
 	routes []plugins.Route
 	dns    plugins.DNS
-	renew  time.Time
-	expiry time.Time
-	reply  any // the message, to be renewed and released
+
+	granted time.Time
+	renew   time.Time // T1: ask the server that gave it
+	rebind  time.Time // T2: ask every server
+	expiry  time.Time
+
+	message []byte // as it came
+}
+
+// clock sets the times. T1 and T2 that are missing, or make no sense, are the
+// fractions of the whole that the protocol has for them.
+func (b *binding) clock(granted time.Time, t1, t2, whole, default1, default2 time.Duration) {
+	if t1 <= 0 || t1 >= whole {
+		t1 = default1
+	}
+	if t2 <= t1 || t2 >= whole {
+		t2 = max(default2, t1)
+	}
+	b.granted, b.renew, b.rebind, b.expiry = granted, granted.Add(t1), granted.Add(t2), granted.Add(whole)
 }
 
 // protocol is DHCP for one family, on the device of one container. Its
 // methods open their sockets where that is and close them again.
 type protocol interface {
 	acquire(ctx context.Context) (*binding, error)
-	renew(ctx context.Context, b *binding) (*binding, error)
+
+	// extend asks the binding's server for more time, or every server where
+	// that is too late.
+	extend(ctx context.Context, b *binding, everyServer bool) (*binding, error)
+
 	release(ctx context.Context, b *binding) error
+
+	// read is the binding of a server's message that came then.
+	read(message []byte, granted time.Time) (*binding, error)
 }
 
 // lease is what an attachment holds, of one family or both.
 type lease struct {
+	*Server
+	key    endpoint.Key
+	ask    contract.Ask
 	where  *place
 	log    *slog.Logger
-	within time.Duration // see Server.RenewWithin
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 	parts  []*part
@@ -53,6 +91,9 @@ type lease struct {
 // part is a lease's half.
 type part struct {
 	protocol
+	family   int // 4 or 6
+	failures int // in a row, without a binding
+
 	mu    sync.Mutex
 	bound *binding // nil: lost
 }
@@ -69,79 +110,45 @@ func (p *part) set(b *binding) {
 	p.bound = b
 }
 
-// place is a device, found again each time: who held its namespace open would
-// keep a dead container's alive.
-type place struct {
-	path   string
-	id     netns.ID
-	ifname string
-}
-
-// in calls fn inside the namespace, unless it is gone.
-func (w *place) in(fn func(*netns.Handle) error) error {
-	ns, err := netns.Open(w.path)
-	if err != nil {
-		return fmt.Errorf("%w: %w", errGone, err)
+// newLease has the parts that are asked for, none of them bound.
+func (s *Server) newLease(ask contract.Ask, where *place) *lease {
+	l := &lease{
+		Server: s, key: keyOf(ask), ask: ask, where: where, cancel: func() {},
+		log: s.Log.With("network", ask.Network, "container", ask.ContainerID, "ifname", ask.IfName),
 	}
-	defer ns.Close()
-	if id, err := ns.ID(); err != nil || w.id != (netns.ID{}) && id != w.id {
-		return fmt.Errorf("%w: %s is another namespace", errGone, w.path)
+	if ask.IPv4 {
+		l.parts = append(l.parts, &part{protocol: newV4(where, ask), family: 4})
 	}
-	return fn(ns)
-}
-
-// onLink calls fn with the device.
-func (w *place) onLink(fn func(*netdev.Handle, netdev.Link) error) error {
-	return w.in(func(ns *netns.Handle) error {
-		h, err := netdev.In(ns)
-		if err != nil {
-			return err
-		}
-		defer h.Close()
-		link, err := h.Link(w.ifname)
-		if errors.Is(err, netdev.ErrNotFound) {
-			return fmt.Errorf("%w: %w", errGone, err)
-		}
-		if err != nil {
-			return err
-		}
-		return fn(h, link)
-	})
+	if ask.IPv6 {
+		l.parts = append(l.parts, &part{protocol: newV6(where, ask), family: 6})
+	}
+	return l
 }
 
 // acquire gets a lease of every family asked for, or none.
-func (s *Server) acquire(ctx context.Context, ask contract.Ask) (*lease, error) {
-	w := &place{path: ask.NetNS, ifname: ask.IfName}
-	if err := w.in(func(ns *netns.Handle) (err error) { w.id, err = ns.ID(); return err }); err != nil {
-		return nil, err
+func (l *lease) acquire(ctx context.Context) error {
+	if err := l.where.up(); err != nil {
+		return err
 	}
-	if err := w.onLink(func(h *netdev.Handle, link netdev.Link) error { return h.SetUp(link) }); err != nil {
-		return nil, err
-	}
-	l := &lease{where: w, log: s.log.With("network", ask.Network, "container", ask.ContainerID, "ifname", ask.IfName), cancel: func() {}, within: s.RenewWithin}
-	var protocols []protocol
-	if ask.IPv4 {
-		protocols = append(protocols, newV4(w, ask))
-	}
-	if ask.IPv6 {
-		protocols = append(protocols, newV6(w, ask))
-	}
-	for _, p := range protocols {
+	for _, p := range l.parts {
 		b, err := p.acquire(ctx)
 		if err != nil {
-			l.end(context.WithoutCancel(ctx))
-			return nil, err
+			l.release(context.WithoutCancel(ctx))
+			return err
 		}
-		l.parts = append(l.parts, &part{protocol: p, bound: b})
+		p.set(b)
 	}
-	return l, nil
+	return nil
 }
 
 func (l *lease) answer() *contract.Answer {
 	a := new(contract.Answer)
 	for _, p := range l.parts {
 		b := p.get()
-		a.IPs, a.Routes = append(a.IPs, b.ip), append(a.Routes, b.routes...)
+		if b == nil {
+			continue // lost since
+		}
+		a.IPs, a.Routes = append(a.IPs, b.ip), append(a.Routes, l.shape(b).routes...)
 		a.DNS.Nameservers = append(a.DNS.Nameservers, b.dns.Nameservers...)
 		a.DNS.Search = append(a.DNS.Search, b.dns.Search...)
 		if a.DNS.Domain == "" {
@@ -166,7 +173,7 @@ func (l *lease) keep(ctx context.Context, gone func()) {
 	ctx, l.cancel = context.WithCancel(ctx)
 	for _, p := range l.parts {
 		l.done.Go(func() {
-			if err := l.renewAlways(ctx, p); err != nil && ctx.Err() == nil {
+			if err := l.renewAlways(ctx, p); errors.Is(err, errGone) {
 				l.log.Info("dhcp lease forgotten", "reason", err)
 				gone()
 			}
@@ -175,7 +182,10 @@ func (l *lease) keep(ctx context.Context, gone func()) {
 }
 
 func (l *lease) renewAlways(ctx context.Context, p *part) error {
-	next := l.due(p.get())
+	next := time.Now()
+	if b := p.get(); b != nil {
+		next = l.due(b)
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -183,72 +193,152 @@ func (l *lease) renewAlways(ctx context.Context, p *part) error {
 		case <-time.After(time.Until(next)):
 		}
 		var err error
-		if next, err = l.step(ctx, p); err != nil {
+		if next, err = l.step(ctx, p); errors.Is(err, errGone) || ctx.Err() != nil {
 			return err
+		} else if err != nil {
+			l.report("keep DHCP lease", err)
 		}
 	}
 }
 
 // due is when a binding is to be renewed.
 func (l *lease) due(b *binding) time.Time {
-	if limit := time.Now().Add(l.within); l.within > 0 && limit.Before(b.renew) {
+	if limit := time.Now().Add(l.RenewWithin); l.RenewWithin > 0 && limit.Before(b.renew) {
 		return limit
 	}
 	return b.renew
 }
 
-// step renews, or gets a new lease where the old one is lost, and tells when
-// to do so again.
+// step is one transition of the client's state (RFC 2131 figure 5): it renews
+// or rebinds, gives up what has expired or is refused, or gets a new binding
+// where there is none, and tells when to go on.
 func (l *lease) step(ctx context.Context, p *part) (next time.Time, err error) {
-	old := p.get()
-	var fresh *binding
-	if old != nil && time.Now().Before(old.expiry) {
-		fresh, err = p.renew(ctx, old)
-	} else {
-		fresh, err = p.acquire(ctx)
+	old, now := p.get(), time.Now()
+	switch {
+	case old == nil:
+		return l.regain(ctx, p)
+	case !now.Before(old.expiry):
+		return now, l.lose(p, old, errExpired)
 	}
+	everyServer, until := false, old.rebind
+	if !now.Before(old.rebind) {
+		everyServer, until = true, old.expiry
+	}
+	limited, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	fresh, err := p.extend(limited, old, everyServer)
 	switch {
 	case errors.Is(err, errGone) || ctx.Err() != nil:
-		return next, errors.Join(err, ctx.Err())
+		return next, err
+	case errors.Is(err, errRefused):
+		return now, l.lose(p, old, err)
 	case err != nil:
-		l.log.Warn("dhcp lease not renewed", "error", err)
-	case err == nil:
-		p.set(fresh)
-		return l.due(fresh), l.move(old, fresh)
+		l.log.Warn("dhcp lease not renewed", "address", old.ip.Address, "expires", old.expiry, "error", err)
+		return retryAt(old, until), nil
 	}
-	if old == nil || time.Now().After(old.expiry) || errors.Is(err, errRefused) {
-		// RFC 2131 section 4.4.5: the address is not ours any more.
-		p.set(nil)
-		return time.Now().Add(minRetry), l.move(old, nil)
-	}
-	return time.Now().Add(max(minRetry, time.Until(old.expiry)/2)), nil
+	p.set(fresh)
+	return l.due(fresh), errors.Join(l.save(), l.move(old, fresh))
 }
 
-// move makes the device's address the new binding's.
+var errExpired = errors.New("it has expired: no server has renewed it")
+
+// retryAt is after half of the time that is left until then (RFC 2131 section
+// 4.4.5), but not sooner than a minute or, for leases of minutes, a small part
+// of the whole.
+func retryAt(b *binding, until time.Time) time.Time {
+	least := min(time.Minute, b.expiry.Sub(b.granted)/16)
+	next := time.Now().Add(max(least, time.Until(until)/2))
+	if next.After(until) {
+		return until
+	}
+	return next
+}
+
+// lose takes the address away: it is not ours any more (RFC 2131 section
+// 4.4.5), and may be another machine's.
+func (l *lease) lose(p *part, old *binding, cause error) error {
+	p.set(nil)
+	l.report("keep DHCP lease", fmt.Errorf("container %s lost %s: %w", l.ask.ContainerID, old.ip.Address, cause))
+	return errors.Join(l.save(), l.move(old, nil))
+}
+
+// regain asks for a binding anew.
+func (l *lease) regain(ctx context.Context, p *part) (next time.Time, err error) {
+	fresh, err := p.acquire(ctx)
+	if errors.Is(err, errGone) || ctx.Err() != nil {
+		return next, err
+	}
+	if err != nil {
+		p.failures++
+		l.log.Warn("dhcp lease not regained", "error", err)
+		return time.Now().Add(min(maxBackoff, minBackoff<<min(p.failures-1, 10))), nil
+	}
+	p.failures = 0
+	p.set(fresh)
+	l.log.Info("dhcp lease regained", "address", fresh.ip.Address)
+	return l.due(fresh), errors.Join(l.save(), l.move(nil, fresh))
+}
+
+// move gives the device what the fresh binding has and the old one has not,
+// and takes away the reverse. Either may be nil.
 func (l *lease) move(old, fresh *binding) error {
-	if old != nil && fresh != nil && old.ip.Address == fresh.ip.Address {
+	had, has := l.shape(old), l.shape(fresh)
+	if had.address == has.address && slices.EqualFunc(had.routes, has.routes, sameRoute) {
 		return nil
 	}
-	return l.where.onLink(func(h *netdev.Handle, link netdev.Link) error {
-		if old != nil {
-			l.log.Warn("dhcp lease lost", "address", old.ip.Address)
-			if err := h.DeleteAddr(link, old.ip.Address); err != nil {
-				return err
-			}
+	err := l.where.onLink(func(c *netdev.Conn, dev *netdev.Device) error {
+		b := new(netdev.Batch)
+		if had.address.IsValid() && had.address != has.address {
+			b.DeleteAddr(dev.Index, had.address)
 		}
-		if fresh == nil {
-			return nil
+		if has.address.IsValid() {
+			reshape(b, dev, had, has)
 		}
-		if err := h.AddAddr(link, fresh.ip.Address); err != nil {
-			return err
-		}
-		for _, r := range fresh.routes {
-			if err := h.AddRoute(link, netdev.Route{Dst: r.Dst, Gateway: r.Gateway}); err != nil {
-				return err
-			}
-		}
-		return h.Announce(link, []netip.Prefix{fresh.ip.Address})
+		return c.Do(b)
 	})
+	if l.Moved != nil && had.address != has.address {
+		l.Moved(l.key, had.address, has.address)
+	}
+	return err
+}
+
+// shape is what a binding means for the device.
+type shape struct {
+	address netip.Prefix
+	routes  []plugins.Route
+}
+
+func (l *lease) shape(b *binding) (s shape) {
+	if b == nil {
+		return s
+	}
+	s = shape{b.ip.Address, slices.Clone(b.routes)}
+	for i := range s.routes {
+		s.routes[i].Priority = l.ask.Priority
+	}
+	for _, r := range l.ask.Routes {
+		if r.Dst.Addr().Is4() == s.address.Addr().Is4() {
+			s.routes = append(s.routes, r)
+		}
+	}
+	return s
+}
+
+func sameRoute(a, b plugins.Route) bool { return a.Dst == b.Dst && a.Gateway == b.Gateway }
+
+func reshape(b *netdev.Batch, dev *netdev.Device, had, has shape) {
+	b.EnsureAddr(dev.Index, has.address)
+	for _, r := range had.routes {
+		if !slices.ContainsFunc(has.routes, func(o plugins.Route) bool { return sameRoute(r, o) }) {
+			b.DeleteRoute(dev.Index, r.Dst)
+		}
+	}
+	for _, r := range has.routes {
+		b.AddRoute(dev.Index, netdev.Route{Dst: r.Dst, Gateway: r.Gateway, Priority: r.Priority})
+	}
+	if had.address != has.address {
+		b.Announce(dev.Name, dev.MAC, netdev.Announcements)
+	}
 }
 
 // stop ends renewal without releasing.
@@ -257,14 +347,21 @@ func (l *lease) stop() {
 	l.done.Wait()
 }
 
-// end stops and releases. A server that cannot be told waits for the expiry.
+// end stops and releases.
 func (l *lease) end(ctx context.Context) {
 	l.stop()
+	l.release(ctx)
+}
+
+// release tells the servers. One that cannot be told waits for the expiry.
+func (l *lease) release(ctx context.Context) {
 	for _, p := range l.parts {
-		if b := p.get(); b != nil {
-			if err := p.release(ctx, b); err != nil {
-				l.log.Info("dhcp lease not released", "address", b.ip.Address, "reason", err)
-			}
+		b := p.get()
+		if b == nil || time.Now().After(b.expiry) {
+			continue
+		}
+		if err := p.release(ctx, b); err != nil {
+			l.log.Info("dhcp lease not released", "address", b.ip.Address, "reason", err)
 		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"time"
 
@@ -34,22 +33,27 @@ func newV6(w *place, ask contract.Ask) *v6 {
 // client opens the socket on the device's link-local address, which the
 // device gets here: the drivers leave IPv6 off until there is an address. It
 // comes from the device's own MAC, so it is used undetected (RFC 4862 5.4).
-func (p *v6) client() (c *nclient6.Client, mac net.HardwareAddr, err error) {
-	err = p.where.onLink(func(h *netdev.Handle, link netdev.Link) error {
-		mac = link.Attrs().HardwareAddr
-		conf := "ipv6/conf/" + p.where.ifname
-		return errors.Join(h.SetSysctl(conf+"/accept_ra", "0"), h.SetSysctl(conf+"/accept_dad", "0"), h.SetSysctl(conf+"/disable_ipv6", "0"))
-	})
-	if err != nil {
-		return nil, nil, err
+func (p *v6) client() (c *nclient6.Client, err error) {
+	if err := p.where.there(); err != nil {
+		return nil, err
+	}
+	if err := p.where.in(func(ns *netns.Handle) error { return ns.Do(p.enable) }); err != nil {
+		return nil, err
 	}
 	for deadline := time.Now().Add(settle); ; {
 		c, err = p.open()
 		if err == nil || errors.Is(err, errGone) || time.Now().After(deadline) {
-			return c, mac, err
+			return c, err
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+// enable runs in the container's namespace.
+func (p *v6) enable() error {
+	conf := "ipv6/conf/" + p.where.ifname
+	return errors.Join(
+		netdev.WriteSysctl(conf+"/accept_ra", "0"), netdev.WriteSysctl(conf+"/accept_dad", "0"), netdev.WriteSysctl(conf+"/disable_ipv6", "0"))
 }
 
 // settle bounds the wait for the link-local address, which the kernel makes
@@ -67,48 +71,66 @@ func (p *v6) open() (c *nclient6.Client, err error) {
 }
 
 func (p *v6) acquire(ctx context.Context) (*binding, error) {
-	c, mac, err := p.client()
+	c, err := p.client()
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close()
 	reply, err := c.RapidSolicit(ctx,
-		dhcpv6.WithClientID(&dhcpv6.DUIDLL{HWType: iana.HWTypeEthernet, LinkLayerAddr: mac}), dhcpv6.WithIAID(p.iaid))
+		dhcpv6.WithClientID(&dhcpv6.DUIDLL{HWType: iana.HWTypeEthernet, LinkLayerAddr: p.where.mac}), dhcpv6.WithIAID(p.iaid))
 	if err != nil {
 		return nil, fmt.Errorf("DHCPv6: %w", err)
 	}
-	return bind6(reply)
+	return p.bind(reply, time.Now())
 }
 
-func (p *v6) renew(ctx context.Context, b *binding) (*binding, error) {
-	reply, err := p.exchange(ctx, dhcpv6.MessageTypeRenew, b)
+// extend is Renew, and Rebind where every server is asked (RFC 8415 sections
+// 18.2.4 and 18.2.5).
+func (p *v6) extend(ctx context.Context, b *binding, everyServer bool) (*binding, error) {
+	kind := dhcpv6.MessageTypeRenew
+	if everyServer {
+		kind = dhcpv6.MessageTypeRebind
+	}
+	reply, err := p.exchange(ctx, kind, b)
 	if err != nil {
 		return nil, err
 	}
-	return bind6(reply)
+	return p.bind(reply, time.Now())
 }
 
 func (p *v6) release(ctx context.Context, b *binding) error {
+	ctx, cancel := context.WithTimeout(ctx, releaseWithin)
+	defer cancel()
 	_, err := p.exchange(ctx, dhcpv6.MessageTypeRelease, b)
 	return err
 }
 
-// exchange sends what the server gave back to it (RFC 8415 sections 18.2.4
-// and 18.2.7) and waits for the reply.
+// releaseWithin bounds the wait for the answer to a Release, which section
+// 18.2.7 has a client send again: a container's end waits for it.
+const releaseWithin = tryFor + time.Second
+
+// exchange sends what the server gave and waits for the reply. A Rebind names
+// no server (section 16.7).
 func (p *v6) exchange(ctx context.Context, kind dhcpv6.MessageType, b *binding) (*dhcpv6.Message, error) {
-	c, _, err := p.client()
+	given, err := dhcpv6.MessageFromBytes(b.message)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("DHCPv6: %w", err)
 	}
-	defer c.Close()
-	given := b.reply.(*dhcpv6.Message)
-	ask, err := dhcpv6.NewMessage(dhcpv6.WithClientID(given.Options.ClientID()), dhcpv6.WithServerID(given.Options.ServerID()))
+	ask, err := dhcpv6.NewMessage(dhcpv6.WithClientID(given.Options.ClientID()))
 	if err != nil {
 		return nil, err
 	}
 	ask.MessageType = kind
+	if kind != dhcpv6.MessageTypeRebind {
+		ask.AddOption(dhcpv6.OptServerID(given.Options.ServerID()))
+	}
 	ask.AddOption(dhcpv6.OptElapsedTime(0))
 	ask.AddOption(given.Options.OneIANA())
+	c, err := p.client()
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
 	reply, err := c.SendAndRead(ctx, c.RemoteAddr(), ask, nclient6.IsMessageType(dhcpv6.MessageTypeReply))
 	if err != nil {
 		return nil, fmt.Errorf("DHCPv6: %w", err)
@@ -116,9 +138,17 @@ func (p *v6) exchange(ctx context.Context, kind dhcpv6.MessageType, b *binding) 
 	return reply, nil
 }
 
-func bind6(reply *dhcpv6.Message) (*binding, error) {
+func (p *v6) read(message []byte, granted time.Time) (*binding, error) {
+	reply, err := dhcpv6.MessageFromBytes(message)
+	if err != nil {
+		return nil, fmt.Errorf("DHCPv6: %w", err)
+	}
+	return p.bind(reply, granted)
+}
+
+func (p *v6) bind(reply *dhcpv6.Message, granted time.Time) (*binding, error) {
 	ia := reply.Options.OneIANA()
-	if ia == nil || ia.Options.OneAddress() == nil {
+	if ia == nil || ia.Options.OneAddress() == nil || reply.Options.ServerID() == nil || reply.Options.ClientID() == nil {
 		return nil, fmt.Errorf("DHCPv6: %w: %s", errRefused, reply.Summary())
 	}
 	given := ia.Options.OneAddress()
@@ -126,15 +156,16 @@ func bind6(reply *dhcpv6.Message) (*binding, error) {
 	if !ok || given.ValidLifetime == 0 {
 		return nil, fmt.Errorf("DHCPv6: %w: %s", errRefused, reply.Summary())
 	}
-	t1 := ia.T1
-	if t1 == 0 { // left to the client (section 21.4)
-		t1 = given.PreferredLifetime / 2
-	}
 	b := &binding{
-		ip:    plugins.IP{Interface: -1, Address: netip.PrefixFrom(addr, addr.BitLen())},
-		renew: time.Now().Add(max(t1, minRetry)), expiry: time.Now().Add(given.ValidLifetime),
-		reply: reply,
+		ip:      plugins.IP{Interface: -1, Address: netip.PrefixFrom(addr, addr.BitLen())},
+		message: reply.ToBytes(),
 	}
+	// Section 21.4: a zero is left to the client, with these fractions.
+	soon := given.PreferredLifetime
+	if soon == 0 {
+		soon = given.ValidLifetime
+	}
+	b.clock(granted, ia.T1, ia.T2, given.ValidLifetime, soon/2, soon/5*4)
 	for _, server := range reply.Options.DNS() {
 		b.dns.Nameservers = append(b.dns.Nameservers, server.String())
 	}

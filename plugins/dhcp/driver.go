@@ -4,9 +4,7 @@ package dhcp
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"net/netip"
 
 	"github.com/berth-net/berth/plugins"
 )
@@ -17,88 +15,67 @@ type Driver struct{}
 // New is the driver; it keeps no state of its own.
 func New() *Driver { return &Driver{} }
 
-// config is the plugin's keys. daemonSocketPath is upstream's; ipv6 and ipv4
-// choose the protocols. The routes are set besides the server's: DHCPv6 has
-// none, and says of no subnet that it is on the link (RFC 8415 section 18.2.10.1).
-type config struct {
-	Socket string  `json:"daemonSocketPath"`
-	IPv4   *bool   `json:"ipv4"`
-	IPv6   bool    `json:"ipv6"`
-	Routes []route `json:"routes"`
+// NewAsk is what the agent is asked for a request: what its configuration
+// says in "ipam". It fails with CodeDecode or CodeInvalidConfig.
+func NewAsk(verb string, req *plugins.Request) (Ask, error) {
+	c, err := parse(req.Config)
+	if err != nil {
+		return Ask{}, err
+	}
+	return c.ask(verb, req)
 }
 
-type route struct {
-	Dst netip.Prefix `json:"dst"`
-	GW  netip.Addr   `json:"gw"`
-}
-
-func parse(raw []byte) (config, error) {
-	var c struct {
-		IPAM config `json:"ipam"`
+func (c *config) ask(verb string, req *plugins.Request) (Ask, error) {
+	options, err := c.provided(req.Args.Raw)
+	if err != nil {
+		return Ask{}, err
 	}
-	if err := json.Unmarshal(raw, &c); err != nil {
-		return c.IPAM, plugins.Errorf(plugins.CodeDecode, "decode ipam: %w", err)
-	}
-	if c.IPAM.Socket == "" {
-		c.IPAM.Socket = DefaultSocket
-	}
-	for i, r := range c.IPAM.Routes {
-		if !r.Dst.IsValid() {
-			return c.IPAM, plugins.Errorf(plugins.CodeInvalidConfig, "ipam.routes[%d].dst: it is missing", i)
-		}
-	}
-	if !c.IPAM.wants4() && !c.IPAM.IPv6 {
-		return c.IPAM, plugins.Errorf(plugins.CodeInvalidConfig, "ipam: ipv4 and ipv6 are both false; there is nothing to ask for")
-	}
-	return c.IPAM, nil
-}
-
-func (c config) wants4() bool { return c.IPv4 == nil || *c.IPv4 }
-
-func ask(verb string, c config, req *plugins.Request) Ask {
-	return Ask{
+	a := Ask{
 		Verb: verb, Network: req.Name, ContainerID: req.ContainerID, IfName: req.IfName, NetNS: req.NetNS,
-		Hostname: req.Args.Pod.Name, IPv4: c.wants4(), IPv6: c.IPv6,
+		Hostname: req.Args.Pod.Name, IPv4: c.wants4(), IPv6: c.IPv6, Provide: options, Request: c.requested(), Priority: c.Priority,
 	}
+	for _, r := range c.Routes {
+		a.Routes = append(a.Routes, plugins.Route{Dst: r.Dst.Masked(), Gateway: r.GW})
+	}
+	return a, nil
 }
 
-// Add has the agent get a lease for the device, which must exist.
-func (d *Driver) Add(ctx context.Context, req *plugins.Request) (*plugins.Result, error) {
+// call asks the agent that the request's configuration names.
+func (d *Driver) call(ctx context.Context, verb string, req *plugins.Request) (*Answer, error) {
 	c, err := parse(req.Config)
 	if err != nil {
 		return nil, err
 	}
-	answer, err := call(ctx, c.Socket, ask("ADD", c, req))
+	a, err := c.ask(verb, req)
+	if err != nil {
+		return nil, err
+	}
+	return call(ctx, c.Socket, a)
+}
+
+// Add has the agent get a lease for the device, which must exist.
+func (d *Driver) Add(ctx context.Context, req *plugins.Request) (*plugins.Result, error) {
+	answer, err := d.call(ctx, "ADD", req)
 	if errors.Is(err, ErrNoAgent) {
 		return nil, plugins.Errorf(plugins.CodeTryAgain, "dhcp: %w", err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	for _, r := range c.Routes {
-		answer.Routes = append(answer.Routes, plugins.Route{Dst: r.Dst.Masked(), Gateway: r.GW})
-	}
 	return &plugins.Result{IPs: answer.IPs, Routes: answer.Routes, DNS: answer.DNS}, nil
 }
 
 // Check makes sure that the agent holds the lease.
 func (d *Driver) Check(ctx context.Context, req *plugins.Request) error {
-	c, err := parse(req.Config)
-	if err != nil {
-		return err
-	}
-	_, err = call(ctx, c.Socket, ask("CHECK", c, req))
+	_, err := d.call(ctx, "CHECK", req)
 	return err
 }
 
 // Del has the lease released. Without an agent nobody renews it, and it ends
 // of itself.
 func (d *Driver) Del(ctx context.Context, req *plugins.Request) error {
-	c, err := parse(req.Config)
-	if err != nil {
-		return err
-	}
-	if _, err = call(ctx, c.Socket, ask("DEL", c, req)); errors.Is(err, ErrNoAgent) {
+	_, err := d.call(ctx, "DEL", req)
+	if errors.Is(err, ErrNoAgent) {
 		return nil
 	}
 	return err

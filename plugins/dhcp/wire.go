@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"strings"
 	"syscall"
 	"time"
 
+	"github.com/berth-net/berth/netdev"
 	"github.com/berth-net/berth/plugins"
 )
 
@@ -29,6 +31,24 @@ type Ask struct {
 	Hostname    string `json:"hostname,omitempty"`
 	IPv4        bool   `json:"ipv4"`
 	IPv6        bool   `json:"ipv6"`
+
+	Routes   []plugins.Route  `json:"routes,omitempty"`   // besides the server's; DHCPv6 has none (RFC 8415 section 18.2.10.1)
+	Priority int              `json:"priority,omitempty"` // of the server's routes
+	Provide  map[uint8]string `json:"provide,omitempty"`  // options of DHCPv4 to send, by number
+	Request  []uint8          `json:"request,omitempty"`  // options of DHCPv4 to ask for besides the usual
+}
+
+// Validate refuses what cannot name an attachment.
+func (a *Ask) Validate() error {
+	for what, value := range map[string]string{"network": a.Network, "container": a.ContainerID} {
+		if value == "" || strings.Contains(value, "\x00") {
+			return fmt.Errorf("%s: %q is no name", what, value)
+		}
+	}
+	if why := netdev.NameProblem(a.IfName); why != "" {
+		return fmt.Errorf("ifname: %q %s", a.IfName, why)
+	}
+	return nil
 }
 
 // Answer is the one line that comes back. Code is zero on success.
@@ -60,7 +80,12 @@ func call(ctx context.Context, socket string, ask Ask) (*Answer, error) {
 		return nil, fmt.Errorf("ask %s: %w", socket, err)
 	}
 	answer := new(Answer)
-	if err := json.NewDecoder(conn).Decode(answer); err != nil {
+	err = json.NewDecoder(conn).Decode(answer)
+	var foreign *json.SyntaxError
+	if errors.As(err, &foreign) {
+		return nil, fmt.Errorf("answer of %s: it is another daemon's, not berth agent's (%w); leave daemonSocketPath away", socket, err)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("answer of %s: %w", socket, err)
 	}
 	if answer.Code != 0 {

@@ -1,0 +1,7 @@
+package agent
+
+// Readdress is what the DHCP client's Moved calls.
+var Readdress = (*Agent).readdress
+
+// Close lets go of an agent that is not run.
+var Close = (*Agent).close
