@@ -15,10 +15,12 @@ LDFLAGS := -s -w -X $(VERPKG).Version=$(VERSION) -X $(VERPKG).Commit=$(COMMIT)
 # seccomp: libcontainer's filter, through libseccomp.
 # netgo, osusergo: the resolvers of glibc cannot be linked statically.
 TAGS    := seccomp netgo osusergo
-# Every name that the plugin binary answers to; drop-ins shadow an upstream
-# plugin of that name, so they are linked only on request.
-LINKS   := bridge host overlay macvlan none berth-ipam loopback dhcp
-DROPINS := host-local
+# Every name that the plugin binary answers to. Drop-ins shadow an upstream
+# plugin of that name, so they are linked only on request; those of IFABSENT
+# also where no plugin has the name.
+LINKS    := bridge host overlay macvlan none berth-ipam loopback
+DROPINS  := host-local dhcp
+IFABSENT := dhcp
 
 export GOFLAGS := $(GOFLAGS) -buildvcs=false
 
@@ -27,7 +29,7 @@ export GOFLAGS := $(GOFLAGS) -buildvcs=false
 build: bin/deps-build
 	CGO_ENABLED=1 $(GO) build -trimpath -tags '$(TAGS)' -ldflags '$(LDFLAGS) -linkmode external -extldflags "-static"' -o bin/berth ./cmd/berth
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/cni/berth-cni ./cmd/berth-cni
-	@for name in $(LINKS); do ln -sf berth-cni bin/cni/$$name; done
+	@for name in $(LINKS) $(IFABSENT); do ln -sf berth-cni bin/cni/$$name; done
 
 install: build
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(CNI_BIN_DIR)'
@@ -38,6 +40,10 @@ install: build
 	sed 's|/usr/local/bin/|$(PREFIX)/bin/|; s|/etc/berth/|$(SYSCONFDIR)/berth/|' build/berth-agent.service >'$(DESTDIR)$(UNIT_DIR)/berth-agent.service'
 	chmod 0644 '$(DESTDIR)$(UNIT_DIR)/berth-agent.service'
 	test -e '$(DESTDIR)$(SYSCONFDIR)/berth/agent.conf' || install -m 0644 build/agent.conf '$(DESTDIR)$(SYSCONFDIR)/berth/agent.conf'
+	for name in $(IFABSENT); do \
+		link='$(DESTDIR)$(CNI_BIN_DIR)'/$$name; \
+		[ -e "$$link" ] || ln -sf berth-cni "$$link"; \
+	done
 
 install-dropin: install
 	for name in $(DROPINS); do ln -sf berth-cni '$(DESTDIR)$(CNI_BIN_DIR)'/$$name; done

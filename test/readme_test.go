@@ -103,6 +103,15 @@ func TestInstallAndUninstall(t *testing.T) {
 			t.Fatalf("make %s: %v\n%s", target, err, out)
 		}
 	}
+	// A plugin that is there already is replaced only on request.
+	theirs := filepath.Join(dest, "usr/lib/cni/dhcp")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(theirs), 0o755), os.WriteFile(theirs, []byte("theirs"), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	make("install")
+	if raw, err := os.ReadFile(theirs); string(raw) != "theirs" {
+		t.Errorf("make install replaced a plugin dhcp that was there: %v", err)
+	}
 	make("install-dropin")
 	for _, name := range []string{"bridge", "host", "overlay", "macvlan", "none", "berth-ipam", "loopback", "host-local", "dhcp"} {
 		if to, err := os.Readlink(filepath.Join(dest, "usr/lib/cni", name)); to != "berth-cni" {
