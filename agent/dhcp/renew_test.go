@@ -42,7 +42,6 @@ type leased struct {
 	family
 	fake *fake
 	c    *nettest.Container
-	ipam string
 }
 
 func newLeased(t *testing.T, f family) *leased {
