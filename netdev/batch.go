@@ -122,6 +122,7 @@ type LinkChange struct {
 	Alias   string // empty: as it is
 	Up      bool   // false: as it is
 	MTU     int    // 0: as it is
+	Master  int    // index of the bridge that it becomes a port of; 0: as it is
 	MAC     net.HardwareAddr
 	Promisc bool // false: as it is
 	NoARP   bool // neighbours have the device's own MAC; false: as it is
@@ -146,6 +147,9 @@ func (b *Batch) ChangeLink(name string, c LinkChange) {
 	b.Message(unix.RTM_NEWLINK, 0, "change link "+name)
 	header(&b.Batch, unix.AF_UNSPEC, 0, flags, flags)
 	b.endpoint(name, c.MAC, c.MTU)
+	if c.Master != 0 {
+		b.Uint32(unix.IFLA_MASTER, uint32(c.Master))
+	}
 	if c.Alias != "" {
 		b.Bytes(unix.IFLA_IFALIAS, []byte(c.Alias))
 	}
@@ -223,6 +227,19 @@ func (b *Batch) RenameLink(index int, name string) {
 	b.Message(unix.RTM_NEWLINK, 0, fmt.Sprintf("rename link %d to %s", index, name))
 	header(&b.Batch, unix.AF_UNSPEC, index, 0, 0)
 	b.String(unix.IFLA_IFNAME, name)
+}
+
+// FilterVLANs makes a bridge that is there tell VLANs apart.
+func (b *Batch) FilterVLANs(name string) {
+	b.Message(unix.RTM_NEWLINK, 0, "let bridge "+name+" filter VLANs")
+	header(&b.Batch, unix.AF_UNSPEC, 0, 0, 0)
+	b.String(unix.IFLA_IFNAME, name)
+	info := b.Nest(unix.IFLA_LINKINFO)
+	b.String(unix.IFLA_INFO_KIND, "bridge")
+	data := b.Nest(unix.IFLA_INFO_DATA)
+	b.Uint8(unix.IFLA_BR_VLAN_FILTERING, 1)
+	b.End(data)
+	b.End(info)
 }
 
 // DeleteLink removes a device by name.

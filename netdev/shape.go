@@ -37,31 +37,6 @@ func (h *Handle) Shape(name string, rate, burst uint64) error {
 	return nil
 }
 
-// AddPortVLAN makes a bridge's port a member of a VLAN: its own, untagged, or
-// a tagged one.
-func (h *Handle) AddPortVLAN(name string, id int, own bool) error {
-	link, err := h.Link(name)
-	if err != nil {
-		return err
-	}
-	if err := h.nl.BridgeVlanAdd(link, uint16(id), own, own, false, true); err != nil {
-		return fmt.Errorf("add port %s to VLAN %d: %w", name, id, err)
-	}
-	return nil
-}
-
-// DeletePortVLAN ends a membership. None is success.
-func (h *Handle) DeletePortVLAN(name string, id int) error {
-	link, err := h.Link(name)
-	if err != nil {
-		return err
-	}
-	if err := h.nl.BridgeVlanDel(link, uint16(id), true, true, false, true); err != nil && !missing(err) {
-		return fmt.Errorf("remove port %s from VLAN %d: %w", name, id, err)
-	}
-	return nil
-}
-
 // Missing tells the errors by which the kernel says that an object is not
 // there.
 func Missing(err error) bool { return missing(err) }

@@ -36,11 +36,11 @@ func (f Feature) describe() feature {
 	case BridgeVLANs:
 		return feature{"bridge VLAN filtering", "CONFIG_BRIDGE_VLAN_FILTERING", canLink("type", "bridge", "vlan_filtering", "1")}
 	case VLANDevices:
-		return feature{"802.1Q VLAN devices", "CONFIG_VLAN_8021Q", canLink("link", "lo", "type", "vlan", "id", "9")}
+		return feature{"802.1Q VLAN devices", "CONFIG_VLAN_8021Q", canStack("type", "vlan", "id", "9")}
 	case DummyDevices:
 		return feature{"dummy devices", "CONFIG_DUMMY", canLink("type", "dummy")}
 	case IPVlanDevices:
-		return feature{"ipvlan devices", "CONFIG_IPVLAN", canIPVlan}
+		return feature{"ipvlan devices", "CONFIG_IPVLAN", canStack("type", "ipvlan")}
 	case SCTP:
 		return feature{"SCTP", "CONFIG_IP_SCTP", canSCTP}
 	case WireGuard:
@@ -86,12 +86,15 @@ func canLink(words ...string) func(*Host) error {
 	}
 }
 
-func canIPVlan(h *Host) error {
-	if out, err := h.Try("ip", "link", "add", "base", "type", "veth", "peer", "name", "peer"); err != nil {
-		return fmt.Errorf("%w: %s", err, out)
+// canStack is canLink for a device that stands on another.
+func canStack(words ...string) func(*Host) error {
+	return func(h *Host) error {
+		if out, err := h.Try("ip", "link", "add", "base", "type", "veth", "peer", "name", "peer"); err != nil {
+			return fmt.Errorf("%w: %s", err, strings.TrimSpace(out))
+		}
+		defer h.Try("ip", "link", "delete", "base")
+		return canLink(append([]string{"link", "base"}, words...)...)(h)
 	}
-	defer h.Try("ip", "link", "delete", "base")
-	return canLink("link", "base", "type", "ipvlan")(h)
 }
 
 func canSCTP(h *Host) error {

@@ -78,14 +78,41 @@ func checkHost(r *endpoint.Record, conf *Config) error {
 	case port.Port.Isolated != nil && *port.Port.Isolated != isolated:
 		return differs("isolation of "+port.Name, !isolated, isolated)
 	}
-	if !conf.IsGateway || r.Result == nil {
-		return nil
+	if err := checkVLANs(c, conf, bridge, port, conf.memberships()); err != nil || !conf.IsGateway || r.Result == nil {
+		return err
 	}
 	var gateways []netip.Prefix
 	for _, ip := range r.Result.IPs {
 		gateways = append(gateways, netip.PrefixFrom(ip.Gateway, ip.Address.Bits()))
 	}
-	return checkAddrs(c, bridge, gateways)
+	return checkGateway(c, conf, bridge, gateways)
+}
+
+func checkGateway(c *netdev.Conn, conf *Config, bridge *netdev.Device, addresses []netip.Prefix) error {
+	name := conf.gatewayDevice()
+	if name == bridge.Name {
+		return checkAddrs(c, bridge, addresses)
+	}
+	dev, err := c.Device(name)
+	if err != nil {
+		return fmt.Errorf("check: %w", err)
+	}
+	if !dev.Up {
+		return differs("link "+name, "down", "up")
+	}
+	port, err := c.Device(gatewayPort(name))
+	switch {
+	case errors.Is(err, netdev.ErrNotFound): // somebody else's device
+		return checkAddrs(c, dev, addresses)
+	case err != nil:
+		return err
+	case !port.Up:
+		return differs("link "+port.Name, "down", "up")
+	case port.Master != bridge.Index:
+		return differs("master of "+port.Name, port.Master, bridge.Index)
+	}
+	own := uint16(conf.VLAN)
+	return errors.Join(checkVLANs(c, conf, bridge, port, []netdev.VLANs{{First: own, Last: own, Own: true}}), checkAddrs(c, dev, addresses))
 }
 
 func checkAddrs(c *netdev.Conn, dev *netdev.Device, wanted []netip.Prefix) error {

@@ -44,13 +44,6 @@ type Config struct {
 	ipam bool // there is an IPAM plugin
 }
 
-// VLANTrunk lets a port carry more VLANs, tagged: one, or from MinID to MaxID.
-type VLANTrunk struct {
-	ID    *int `json:"id"`
-	MinID *int `json:"minID"`
-	MaxID *int `json:"maxID"`
-}
-
 // defaultBridge is upstream's.
 const defaultBridge = "cni0"
 
@@ -100,43 +93,6 @@ func (c *Config) validate() error {
 
 // maxMTU is ETH_MAX_MTU.
 const maxMTU = 65535
-
-func (c *Config) validateVLANs() error {
-	if c.VLAN < 0 || c.VLAN > maxVLAN {
-		return fmt.Errorf("vlan: %d is not between 0 and %d", c.VLAN, maxVLAN)
-	}
-	if c.VLAN != 0 && c.IsGateway {
-		return fmt.Errorf("vlan: %d, with isGateway: a gateway inside a VLAN, on a VLAN device of the bridge, is not supported; leave isGateway and isDefaultGateway away and route elsewhere", c.VLAN)
-	}
-	for i, t := range c.VLANTrunk {
-		if _, _, err := t.span(); err != nil {
-			return fmt.Errorf("vlanTrunk[%d]: %w", i, err)
-		}
-	}
-	return nil
-}
-
-// maxVLAN is the last VLAN of IEEE 802.1Q; 4095 is reserved.
-const maxVLAN = 4094
-
-// span is the trunk's VLANs, both ends included.
-func (t VLANTrunk) span() (first, last int, err error) {
-	switch {
-	case t.ID != nil && t.MinID == nil && t.MaxID == nil:
-		first, last = *t.ID, *t.ID
-	case t.ID == nil && t.MinID != nil && t.MaxID != nil:
-		first, last = *t.MinID, *t.MaxID
-	default:
-		return 0, 0, fmt.Errorf("give either id, or minID and maxID")
-	}
-	if first < 1 || last > maxVLAN || first > last {
-		return 0, 0, fmt.Errorf("VLANs %d to %d are not between 1 and %d", first, last, maxVLAN)
-	}
-	return first, last, nil
-}
-
-// vlans tells whether the bridge has to filter VLANs.
-func (c *Config) vlans() bool { return c.VLAN != 0 || len(c.VLANTrunk) > 0 }
 
 func (c *Config) isolated() bool { return c.Isolate == nil || *c.Isolate }
 func (c *Config) noICC() bool    { return c.ICC != nil && !*c.ICC }

@@ -25,14 +25,24 @@ func TestBadConfigurationsAreRefused(t *testing.T) {
 	}
 }
 
-// The gateway would be outside the VLAN, and the containers without one.
-func TestGatewayInsideAVLANIsRefusedByName(t *testing.T) {
+func TestVLANKeysThatCannotBe(t *testing.T) {
 	t.Parallel()
-	_, err := parse([]byte(`{"vlan":5,"isGateway":true}`))
-	if err == nil || !strings.Contains(err.Error(), "VLAN device of the bridge") || !strings.Contains(err.Error(), "isGateway") {
-		t.Errorf("vlan with isGateway: %v", err)
+	for bad, word := range map[string]string{
+		`{"vlan":4095}`: "4095", `{"vlan":-1}`: "vlan",
+		`{"bridge":"a-long-name","vlan":1000,"isGateway":true}`: "a-long-name.1000",
+		`{"vlanTrunk":[{"id":5},{"id":0}]}`:                     "vlanTrunk[1]",
+		`{"vlanTrunk":[{"minID":5}]}`:                           "minID",
+		`{"vlanTrunk":[{"minID":7,"maxID":5}]}`:                 "7 to 5",
+		`{"vlanTrunk":[{}]}`:                                    "vlanTrunk[0]",
+	} {
+		if _, err := parse([]byte(bad)); err == nil || !strings.Contains(err.Error(), word) {
+			t.Errorf("%s: %v", bad, err)
+		}
 	}
-	for _, good := range []string{`{"vlan":5}`, `{"vlanTrunk":[{"id":5}],"isGateway":true}`} {
+	for _, good := range []string{
+		`{"vlan":5}`, `{"vlan":5,"isGateway":true}`, `{"vlanTrunk":[{"id":5}],"isGateway":true}`, `{"bridge":"a-long-name","vlan":1000}`,
+		`{"vlan":5,"vlanTrunk":[{"id":9,"minID":20,"maxID":30}]}`,
+	} {
 		if _, err := parse([]byte(good)); err != nil {
 			t.Errorf("%s: %v", good, err)
 		}

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/berth-net/berth/endpoint"
 	"github.com/berth-net/berth/firewall"
@@ -110,7 +111,7 @@ func policy(r *endpoint.Record) (*firewall.Network, *firewall.Endpoint, *Config,
 // to reach them.
 func (c *Config) network() *firewall.Network {
 	return &firewall.Network{
-		Bridge: c.Bridge, Internal: c.Internal, Isolated: c.isolated(), Hidden: c.IPMasq, NoICC: c.noICC(),
+		Bridge: c.gatewayDevice(), Internal: c.Internal, Isolated: c.isolated(), Hidden: c.IPMasq, NoICC: c.noICC(),
 	}
 }
 
@@ -133,8 +134,9 @@ func (d *Driver) GC(ctx context.Context, req *plugins.GCRequest) error {
 	return attach.GC(ctx, d.store, req, d.Del)
 }
 
-// Remove takes the bridge away that berth made for the network, and the
-// network out of the packet filter.
+// Remove takes away the gateway's device and the bridge that berth made for
+// the network, and the network out of the packet filter. A bridge that has
+// ports still is another network's as well, and goes with the last.
 func (d *Driver) Remove(_ context.Context, net *plugins.Network) error {
 	conf, err := parse(net.Config)
 	if err != nil {
@@ -145,17 +147,21 @@ func (d *Driver) Remove(_ context.Context, net *plugins.Network) error {
 		return err
 	}
 	defer c.Close()
-	dev, err := c.Device(conf.Bridge)
+	errs := []error{d.removeGatewayDevice(c, conf, net.Name)}
+	ours, err := mayRemove(c, conf.Bridge, func(alias string) bool { return strings.HasPrefix(alias, netdev.AliasPrefix) })
+	if ours && portsOf(conf.Bridge) == 0 {
+		errs = append(errs, forget(conf), deleteLink(conf.Bridge))
+	}
+	return errors.Join(append(errs, err)...)
+}
+
+// mayRemove tells a device that has such an alias, or is gone already.
+func mayRemove(c *netdev.Conn, name string, ours func(alias string) bool) (bool, error) {
+	dev, err := c.Device(name)
 	if errors.Is(err, netdev.ErrNotFound) {
-		return forget(conf)
+		return true, nil
 	}
-	if err != nil {
-		return err
-	}
-	if dev.Alias != netdev.AliasPrefix+net.Name {
-		return nil // somebody else's, or another network's
-	}
-	return errors.Join(forget(conf), deleteLink(conf.Bridge))
+	return err == nil && ours(dev.Alias), err
 }
 
 func forget(conf *Config) error {

@@ -25,10 +25,13 @@ func ensureBridge(c *netdev.Conn, conf *Config, network string) (*netdev.Device,
 	if dev.Kind != "bridge" {
 		return nil, plugins.Errorf(plugins.CodeInvalidConfig, "bridge: device %s is there and is no bridge but %q; choose another name", conf.Bridge, dev.Kind)
 	}
+	if err := ensureFiltering(c, conf, dev); err != nil {
+		return nil, err
+	}
 	if dev.Up && strings.HasPrefix(dev.Alias, netdev.AliasPrefix) && dev.Promisc == conf.PromiscMode {
 		return dev, nil
 	}
-	return dev, prepareBridge(c, conf, dev, "")
+	return dev, prepare(c, dev, "", netdev.LinkChange{Promisc: conf.PromiscMode})
 }
 
 func createBridge(c *netdev.Conn, conf *Config, network string) (*netdev.Device, error) {
@@ -45,20 +48,26 @@ func createBridge(c *netdev.Conn, conf *Config, network string) (*netdev.Device,
 	if err != nil {
 		return nil, err
 	}
-	return dev, prepareBridge(c, conf, dev, netdev.AliasPrefix+network)
+	if conf.vlans() && dev.Bridge != nil && !dev.Bridge.VLANFiltering { // the other Add's network has no VLAN
+		if err := filterVLANs(c, conf, dev); err != nil {
+			return nil, err
+		}
+	}
+	return dev, prepare(c, dev, netdev.AliasPrefix+network, netdev.LinkChange{Promisc: conf.PromiscMode})
 }
 
-// prepareBridge sets what a bridge needs before it carries anything. It
-// listens to no router: a container could be one (CVE-2020-10749). Loopback
-// addresses pass, for the host's own use of published ports; the packet
-// filter keeps the containers from using that (CVE-2020-8558). For ::1 the
-// kernel has no such setting, but takes a route.
-func prepareBridge(c *netdev.Conn, conf *Config, dev *netdev.Device, alias string) error {
+// prepare sets what a bridge, or another device with the gateway's addresses,
+// needs before it carries anything. It listens to no router: a container could
+// be one (CVE-2020-10749). Loopback addresses pass, for the host's own use of
+// published ports; the packet filter keeps the containers from using that
+// (CVE-2020-8558). For ::1 the kernel has no such setting, but takes a route.
+func prepare(c *netdev.Conn, dev *netdev.Device, alias string, change netdev.LinkChange) error {
 	if err := netdev.WriteSysctl("ipv6/conf/"+dev.Name+"/accept_ra", "0"); err != nil {
 		return err
 	}
 	b := new(netdev.Batch)
-	b.ChangeLink(dev.Name, netdev.LinkChange{Up: true, Local: true, Promisc: conf.PromiscMode})
+	change.Up, change.Local = true, true
+	b.ChangeLink(dev.Name, change)
 	b.AddLocalRoute(dev.Index, netip.PrefixFrom(netip.IPv6Loopback(), 128), dev.Index)
 	if alias != "" {
 		b.ChangeLink(dev.Name, netdev.LinkChange{Alias: alias})
@@ -70,7 +79,7 @@ func prepareBridge(c *netdev.Conn, conf *Config, dev *netdev.Device, alias strin
 	return err
 }
 
-// ensureGateway gives the bridge the containers' gateway addresses.
+// ensureGateway gives the device the containers' gateway addresses.
 func ensureGateway(c *netdev.Conn, conf *Config, dev *netdev.Device, gateways []netip.Prefix) error {
 	for _, gw := range gateways {
 		b := new(netdev.Batch)
@@ -80,7 +89,7 @@ func ensureGateway(c *netdev.Conn, conf *Config, dev *netdev.Device, gateways []
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("give bridge %s its gateway address: %w", dev.Name, err)
+			return fmt.Errorf("give %s its gateway address: %w", dev.Name, err)
 		}
 		if err := replaceOthers(c, conf, dev, gw); err != nil {
 			return err
@@ -141,13 +150,4 @@ func enableForwarding(gateways []netip.Prefix) error {
 func isOn(key string) bool {
 	value, err := netdev.ReadSysctl(key)
 	return err == nil && value == "1"
-}
-
-// explainVLAN names what the kernel lacks.
-func explainVLAN(conf *Config, err error) error {
-	if conf.vlans() && (errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL)) {
-		return plugins.Errorf(plugins.CodeNotAvailable,
-			"vlan, vlanTrunk: this kernel has no VLAN filtering on bridges (CONFIG_BRIDGE_VLAN_FILTERING): %w", err)
-	}
-	return err
 }

@@ -65,37 +65,3 @@ func (w *wiring) limit() error {
 		return h.Shape(w.req.IfName, bw.EgressRate, bw.EgressBurst)
 	})
 }
-
-// setVLANs makes the port a member of its VLANs.
-func (w *wiring) setVLANs(name string) error {
-	if !w.conf.vlans() {
-		return nil
-	}
-	h, err := netdev.Here()
-	if err != nil {
-		return err
-	}
-	defer h.Close()
-	if w.conf.PreserveDefaultVLAN != nil && !*w.conf.PreserveDefaultVLAN {
-		if err := h.DeletePortVLAN(name, 1); err != nil {
-			return explainVLAN(w.conf, err)
-		}
-	}
-	if w.conf.VLAN != 0 {
-		if err := h.AddPortVLAN(name, w.conf.VLAN, true); err != nil {
-			return explainVLAN(w.conf, err)
-		}
-	}
-	for _, t := range w.conf.VLANTrunk {
-		first, last, err := t.span()
-		if err != nil {
-			return err
-		}
-		for id := first; id <= last; id++ {
-			if err := h.AddPortVLAN(name, id, false); err != nil {
-				return explainVLAN(w.conf, err)
-			}
-		}
-	}
-	return nil
-}

@@ -67,9 +67,9 @@ func TestVLANNamesTheMissingFeature(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	c := w.host.NewContainer("c1")
-	_, err := w.tryAdd(request(c, "front", config(1, `"isDefaultGateway":false,"vlan":5,`)))
+	_, err := w.tryAdd(request(c, "front", config(1, `"vlan":5,`)))
 	if err == nil {
-		return // this kernel has it
+		t.Skip("this kernel has VLAN filtering on bridges")
 	}
 	if !strings.Contains(err.Error(), "CONFIG_BRIDGE_VLAN_FILTERING") {
 		t.Errorf("vlan: %v", err)

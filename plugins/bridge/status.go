@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -56,9 +57,17 @@ func bridgeStatus(conf *Config) error {
 	if dev.Kind != "bridge" {
 		return fmt.Errorf("device %s is there and is no bridge but %q", conf.Bridge, dev.Kind)
 	}
-	ports, err := os.ReadDir("/sys/class/net/" + conf.Bridge + "/brif")
-	if err == nil && len(ports) >= maxPorts {
-		return fmt.Errorf("bridge %s is full: it has %d ports", conf.Bridge, len(ports))
+	if n := portsOf(conf.Bridge); n >= maxPorts {
+		return fmt.Errorf("bridge %s is full: it has %d ports", conf.Bridge, n)
+	}
+	if conf.vlans() && !strings.HasPrefix(dev.Alias, netdev.AliasPrefix) && (dev.Bridge == nil || !dev.Bridge.VLANFiltering) {
+		return fmt.Errorf("bridge %s was not made by berth and does not filter VLANs", conf.Bridge)
 	}
 	return nil
+}
+
+// portsOf counts a bridge's ports; 0 where that is not to be seen.
+func portsOf(bridge string) int {
+	ports, _ := os.ReadDir("/sys/class/net/" + bridge + "/brif")
+	return len(ports)
 }

@@ -24,6 +24,7 @@ type wiring struct {
 
 	host    *netdev.Conn
 	bridge  *netdev.Device
+	gateway *netdev.Device   // nil without one; the bridge, or a device in the network's VLAN
 	mac     net.HardwareAddr // of the container
 	hostMAC net.HardwareAddr
 	mtu     int
@@ -56,7 +57,10 @@ func (w *wiring) connect(ctx context.Context) (_ *plugins.Result, err error) {
 	}
 	gateways := w.gateways()
 	if w.conf.IsGateway {
-		if err := errors.Join(ensureGateway(w.host, w.conf, w.bridge, gateways), enableForwarding(gateways)); err != nil {
+		if w.gateway, err = ensureGatewayDevice(w.host, w.conf, w.bridge, w.req.Name); err != nil {
+			return nil, err
+		}
+		if err := errors.Join(ensureGateway(w.host, w.conf, w.gateway, gateways), enableForwarding(gateways)); err != nil {
 			return nil, err
 		}
 	}
@@ -214,13 +218,16 @@ func (w *wiring) protect() error {
 }
 
 // result has the interfaces in the order that users of the upstream plugin
-// expect: bridge, host's end, container's end.
+// expect: bridge, host's end, container's end, the VLAN's gateway.
 func (w *wiring) result() *plugins.Result {
 	r := w.a.Result(plugins.Interface{Name: w.bridge.Name, MAC: w.bridge.MAC, MTU: w.bridge.MTU},
 		plugins.Interface{Name: w.a.Record.HostIfName, MAC: w.hostMAC, MTU: w.mtu},
 		plugins.Interface{Name: w.req.IfName, MAC: w.mac, MTU: w.mtu, Sandbox: w.req.NetNS})
 	for i := range r.IPs {
 		r.IPs[i].Interface = 2
+	}
+	if w.gateway != nil && w.gateway != w.bridge {
+		r.Interfaces = append(r.Interfaces, plugins.Interface{Name: w.gateway.Name, MAC: w.gateway.MAC, MTU: w.gateway.MTU})
 	}
 	r.Routes = w.routes()
 	if dns := w.conf.DNS; dns.Nameservers != nil || dns.Domain != "" || dns.Search != nil || dns.Options != nil {
