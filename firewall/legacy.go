@@ -1,8 +1,8 @@
 package firewall
 
 import (
+	"bytes"
 	"fmt"
-	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -11,25 +11,39 @@ import (
 )
 
 // legacyPass is letPass for the rules of iptables-legacy, which nftables does
-// not show. Their tool is run only where the kernel says that there are any.
+// not show. Their tool is run where an accept is missing, and only there.
 func legacyPass(bridge string) error {
 	for _, family := range []uint8{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
-		tool := IPTables{legacy: true}.command(family == unix.NFPROTO_IPV4, "")
-		rules, err := legacyRules(family, tool)
-		if err != nil || !slices.Contains(rules, "-P FORWARD DROP") {
-			if err != nil {
-				return err
-			}
+		t, err := readLegacy(family)
+		if err == nil && t != nil && t.drops && t.passes(bridge) < len(passWays) {
+			err = addLegacyPass(bridge, family)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// passWays are the devices that an accept of each way names.
+var passWays = []string{"-i", "-o"}
+
+// passes counts the accepts for the bridge, by their comments.
+func (t *legacyTable) passes(bridge string) int {
+	return bytes.Count(t.entries, append([]byte(passMark(bridge)), 0))
+}
+
+func addLegacyPass(bridge string, family uint8) error {
+	rules, err := legacyRules(family)
+	if err != nil {
+		return err
+	}
+	for _, way := range passWays {
+		if slices.ContainsFunc(rules, func(r string) bool { return isPass(r, bridge) && strings.Contains(r, way+" "+bridge+" ") }) {
 			continue
 		}
-		for _, way := range []string{"-i", "-o"} {
-			if slices.ContainsFunc(rules, func(r string) bool { return isPass(r, bridge) && strings.Contains(r, way+" "+bridge+" ") }) {
-				continue
-			}
-			args := []string{"-w", "10", "-I", legacyPlace(rules, family), way, bridge, "-m", "comment", "--comment", passMark(bridge), "-j", "ACCEPT"}
-			if out, err := exec.Command(tool, args...).CombinedOutput(); err != nil {
-				return fmt.Errorf("%s %q: %w: %s", tool, args, err, out)
-			}
+		if err := runLegacy(family, "-I", legacyPlace(rules, family), way, bridge, "-m", "comment", "--comment", passMark(bridge), "-j", "ACCEPT"); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -38,8 +52,14 @@ func legacyPass(bridge string) error {
 // forgetLegacyPass removes the accepts of a bridge.
 func forgetLegacyPass(bridge string) error {
 	for _, family := range []uint8{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
-		tool := IPTables{legacy: true}.command(family == unix.NFPROTO_IPV4, "")
-		rules, err := legacyRules(family, tool)
+		t, err := readLegacy(family)
+		if err != nil {
+			return err
+		}
+		if t == nil || t.passes(bridge) == 0 {
+			continue
+		}
+		rules, err := legacyRules(family)
 		if err != nil {
 			return err
 		}
@@ -47,11 +67,18 @@ func forgetLegacyPass(bridge string) error {
 			if !isPass(r, bridge) {
 				continue
 			}
-			args := strings.Fields(strings.Replace(strings.ReplaceAll(r, `"`, ""), "-A ", "-w 10 -D ", 1))
-			if out, err := exec.Command(tool, args...).CombinedOutput(); err != nil {
-				return fmt.Errorf("%s %q: %w: %s", tool, args, err, out)
+			if err := runLegacy(family, strings.Fields(strings.Replace(strings.ReplaceAll(r, `"`, ""), "-A ", "-D ", 1))...); err != nil {
+				return err
 			}
 		}
+	}
+	return nil
+}
+
+func runLegacy(family uint8, args ...string) error {
+	tool := IPTables{legacy: true}.command(family == unix.NFPROTO_IPV4, "")
+	if out, err := exec.Command(tool, append([]string{"-w", "10"}, args...)...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s %q: %w: %s", tool, args, err, out)
 	}
 	return nil
 }
@@ -72,17 +99,9 @@ func legacyPlace(rules []string, family uint8) string {
 	return "FORWARD"
 }
 
-// legacyRules are those of the filter table, none where it is not there: to
-// ask the tool would make it.
-func legacyRules(family uint8, tool string) ([]string, error) {
-	file := "ip_tables_names"
-	if family == unix.NFPROTO_IPV6 {
-		file = "ip6_tables_names"
-	}
-	names, err := os.ReadFile("/proc/thread-self/net/" + file)
-	if err != nil || !slices.Contains(strings.Fields(string(names)), "filter") {
-		return nil, nil // a kernel without says so by the file's absence
-	}
+// legacyRules are those of the filter table, as its tool prints them.
+func legacyRules(family uint8) ([]string, error) {
+	tool := IPTables{legacy: true}.command(family == unix.NFPROTO_IPV4, "")
 	out, err := exec.Command(tool, "-w", "10", "-S").Output()
 	if err != nil {
 		return nil, fmt.Errorf("%s -S: %w", tool, err)

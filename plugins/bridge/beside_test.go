@@ -56,7 +56,11 @@ func TestBesideALegacyForwardPolicyOfDrop(t *testing.T) {
 				w.host.Run("iptables-legacy", "-A", "FORWARD", "-j", place)
 			}
 			w.worksBeside()
+			// Another Add of the network finds the accepts without the tool.
+			real := w.host.Run("readlink", "-f", "/usr/sbin/iptables-legacy")
+			w.host.Run("mount", "--bind", "/bin/false", strings.TrimSpace(real))
 			w.add(request(w.host.NewContainer("c2"), "front", config(1, `"ipMasq":true,`)))
+			w.host.Run("umount", strings.TrimSpace(real))
 			if out := w.host.Run("iptables-legacy", "-S", place); strings.Count(out, "berth:pass:br1") != 2 {
 				t.Errorf("not one accept each way in %s:\n%s", place, out)
 			}
