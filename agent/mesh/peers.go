@@ -1,0 +1,122 @@
+package mesh
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"time"
+
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+)
+
+// Peer is another host.
+type Peer struct {
+	Key      string // public
+	Endpoint netip.AddrPort
+	Address  netip.Addr // inside the tunnels; packets from it with another's are dropped
+}
+
+// readPeers notes whom the device has: somebody may have changed that.
+func (m *Mesh) readPeers() error {
+	d, err := m.ctl.Device(Device)
+	if err != nil {
+		return fmt.Errorf("read peers of the mesh: %w", err)
+	}
+	m.have = map[wgtypes.Key]bool{}
+	for _, p := range d.Peers {
+		m.have[p.PublicKey] = true
+	}
+	maps.DeleteFunc(m.told, func(key wgtypes.Key, _ Peer) bool { return !m.have[key] })
+	return nil
+}
+
+// SetPeers makes the peers these and no others; without a device it does
+// nothing. An endpoint is set only when it differs from what was told last:
+// WireGuard follows a peer that moves.
+func (m *Mesh) SetPeers(peers []Peer) error {
+	if m.link == 0 {
+		return nil
+	}
+	var errs []error
+	want, changes := map[wgtypes.Key]Peer{}, []wgtypes.PeerConfig{}
+	for _, p := range peers {
+		key, err := wgtypes.ParseKey(p.Key)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("key %q of the peer at %s: %w", p.Key, p.Endpoint, err))
+			continue
+		}
+		want[key] = p
+		if m.told[key] != p {
+			changes = append(changes, m.peer(key, p))
+		}
+	}
+	for key := range m.have {
+		if _, ok := want[key]; !ok {
+			// First: another key may have the peer's address by now.
+			changes = append([]wgtypes.PeerConfig{{PublicKey: key, Remove: true}}, changes...)
+		}
+	}
+	if len(changes) > 0 {
+		if err := m.ctl.ConfigureDevice(Device, wgtypes.Config{Peers: changes}); err != nil {
+			return errors.Join(append(errs, fmt.Errorf("set peers of the mesh: %w", err))...)
+		}
+	}
+	m.told, m.have = want, map[wgtypes.Key]bool{}
+	for key := range want {
+		m.have[key] = true
+	}
+	return errors.Join(errs...)
+}
+
+func (m *Mesh) peer(key wgtypes.Key, p Peer) wgtypes.PeerConfig {
+	keepalive := m.options.Keepalive
+	return wgtypes.PeerConfig{
+		PublicKey: key, Endpoint: net.UDPAddrFromAddrPort(p.Endpoint), PersistentKeepaliveInterval: &keepalive,
+		ReplaceAllowedIPs: true,
+		AllowedIPs:        []net.IPNet{{IP: p.Address.AsSlice(), Mask: net.CIDRMask(128, 128)}},
+	}
+}
+
+// State is how the device does.
+type State struct {
+	Implementation string
+	Peers          map[string]PeerState // by public key
+}
+
+// PeerState is what WireGuard says of a peer.
+type PeerState struct {
+	Endpoint  netip.AddrPort // where it was heard last
+	Handshake time.Time      // the last; zero: none yet
+	Received  int64          // bytes
+	Sent      int64
+}
+
+// State reads the device; nil: it is not up.
+func (m *Mesh) State() (*State, error) {
+	if m.link == 0 {
+		return nil, nil
+	}
+	d, err := m.ctl.Device(Device)
+	if err != nil {
+		return nil, fmt.Errorf("read state of the mesh: %w", err)
+	}
+	s := &State{Implementation: Kernel, Peers: map[string]PeerState{}}
+	if m.user != nil {
+		s.Implementation = Userspace
+	}
+	for _, p := range d.Peers {
+		peer := PeerState{Received: p.ReceiveBytes, Sent: p.TransmitBytes}
+		// wireguard-go says a time before 1970 for none.
+		if p.LastHandshakeTime.Unix() > 0 {
+			peer.Handshake = p.LastHandshakeTime
+		}
+		if p.Endpoint != nil {
+			at := p.Endpoint.AddrPort()
+			peer.Endpoint = netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
+		}
+		s.Peers[p.PublicKey.String()] = peer
+	}
+	return s, nil
+}
