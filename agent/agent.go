@@ -18,6 +18,7 @@ import (
 
 	"github.com/berth-net/berth/agent/api"
 	"github.com/berth-net/berth/agent/cluster"
+	"github.com/berth-net/berth/agent/mesh"
 	"github.com/berth-net/berth/agent/plane"
 	"github.com/berth-net/berth/endpoint"
 	"github.com/berth-net/berth/netdev"
@@ -35,6 +36,7 @@ type Options struct {
 	Cluster      cluster.Options // no servers: one host
 	Bind         netip.Addr      // this host's end of tunnels; default: Advertise, or the address towards etcd
 	Advertise    netip.Addr      // where the others send to; default: Bind. Behind a NAT the two differ
+	Mesh         mesh.Options    // of encrypted networks
 	ReclaimAfter time.Duration   // of a dead host's addresses; 0: never
 	Metrics      string          // address to serve Prometheus at; empty: none
 	Every        time.Duration   // between repairs; default 30 s
@@ -43,17 +45,19 @@ type Options struct {
 // Agent serves one host.
 type Agent struct {
 	Options
-	started time.Time
-	cluster *cluster.Client // nil: one host
-	dirty   chan struct{}   // asks for a repair
-	metrics *metrics
+	started  time.Time
+	instance string          // of this boot
+	cluster  *cluster.Client // nil: one host
+	dirty    chan struct{}   // asks for a repair
+	metrics  *metrics
 
 	// telling orders what the cluster is told: all of the records, read at one
 	// moment, must not overtake the news of one of them.
 	telling sync.Mutex
 	coming  map[endpoint.Key]*cluster.Endpoint // whose devices are being made
 
-	mu       sync.Mutex // guards what follows, dev and herald included
+	mu       sync.Mutex  // guards what follows, dev and herald included
+	secret   *encryption // nil: one host
 	dev      *netdev.Handle
 	herald   *netdev.Herald
 	segments map[string]*plane.Segment
@@ -90,10 +94,21 @@ func New(o Options) (*Agent, error) {
 		a.close()
 		return nil, err
 	}
+	if a.instance, err = instanceOf(a.Store); err == nil {
+		a.secret, err = newEncryption(&a.Options, a.Store.Dir(), a.instance)
+	}
+	if err != nil {
+		a.close()
+		return nil, err
+	}
+	a.metrics.registry.MustRegister(&meshMetrics{a.meshStatus})
 	return a, a.introduce()
 }
 
 func (a *Agent) close() {
+	if a.secret != nil {
+		a.secret.mesh.Close()
+	}
 	a.dev.Close()
 	a.trouble("close packet socket", a.herald.Close())
 }
@@ -104,11 +119,9 @@ func (a *Agent) introduce() error {
 	if err != nil {
 		return err
 	}
-	instance, err := instanceOf(a.Store)
-	if err != nil {
-		return err
-	}
-	return a.cluster.SetHost(cluster.Host{Name: a.Name, Instance: instance, Address: address})
+	h := cluster.Host{Name: a.Name, Instance: a.instance, Address: address}
+	a.describe(&h)
+	return a.cluster.SetHost(h)
 }
 
 // Run works until ctx ends.
@@ -163,6 +176,11 @@ func (a *Agent) trouble(what string, err error) {
 	a.metrics.problems.Inc()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.problems = append([]api.Problem{{Time: time.Now(), What: what, Message: err.Error()}}, a.problems...)
+	a.addProblem(what, err.Error())
+}
+
+// addProblem is for status. a.mu is held.
+func (a *Agent) addProblem(what, message string) {
+	a.problems = append([]api.Problem{{Time: time.Now(), What: what, Message: message}}, a.problems...)
 	a.problems = a.problems[:min(len(a.problems), maxProblems)]
 }

@@ -17,11 +17,11 @@ import (
 
 // config is what the agent reads of the plugin's object.
 type config struct {
-	VNI      uint32                     `json:"vni"`
-	Secret   bool                       `json:"encrypted"`
-	Port     uint16                     `json:"port"`
-	Underlay string                     `json:"underlay"`
-	IPAM     map[string]json.RawMessage `json:"ipam"`
+	VNI       uint32                     `json:"vni"`
+	Encrypted bool                       `json:"encrypted"`
+	Port      uint16                     `json:"port"`
+	Underlay  string                     `json:"underlay"`
+	IPAM      map[string]json.RawMessage `json:"ipam"`
 }
 
 const defaultPort = 4789
@@ -128,9 +128,6 @@ func decode(n *cluster.Network) (*config, *ipam.Config, error) {
 	if err := json.Unmarshal(n.Config, conf); err != nil {
 		return nil, nil, plugins.Errorf(plugins.CodeDecode, "decode configuration of network %s: %w", n.Name, err)
 	}
-	if conf.Secret {
-		return nil, nil, plugins.Errorf(plugins.CodeInvalidConfig, "network %s: encrypted: this build cannot encrypt; nothing is sent in clear text instead", n.Name)
-	}
 	if conf.Port == 0 {
 		conf.Port = defaultPort
 	}
@@ -182,11 +179,10 @@ func (a *Agent) reserve(ctx context.Context, network string, pool *ipam.Config, 
 // segment tells the plugin what it cannot know: the VNI, this host's address,
 // and the ranges cut down to this host's blocks.
 func (a *Agent) segment(n *cluster.Network, conf *config, pool *ipam.Config, alone []netip.Addr) (*api.Segment, error) {
-	address, err := a.address()
-	if err != nil {
+	s := &api.Segment{VNI: n.VNI, Port: conf.Port, Blocks: a.cluster.BlocksOf(n.Name)}
+	if err := a.place(n.Name, conf, s); err != nil {
 		return nil, err
 	}
-	s := &api.Segment{VNI: n.VNI, Port: conf.Port, Local: address, Underlay: conf.Underlay, Blocks: a.cluster.BlocksOf(n.Name)}
 	type span struct {
 		Subnet  netip.Prefix `json:"subnet"`
 		Start   netip.Addr   `json:"rangeStart"`
@@ -214,6 +210,7 @@ func (a *Agent) segment(n *cluster.Network, conf *config, pool *ipam.Config, alo
 	for k, v := range conf.IPAM {
 		object[k] = v
 	}
+	var err error
 	if object["ranges"], err = json.Marshal(sets); err != nil {
 		return nil, fmt.Errorf("encode ranges: %w", err)
 	}
@@ -225,6 +222,22 @@ func (a *Agent) segment(n *cluster.Network, conf *config, pool *ipam.Config, alo
 		return nil, fmt.Errorf("encode ipam: %w", err)
 	}
 	return s, nil
+}
+
+// place says where this host's end of the network's tunnels is: on the
+// underlay, or inside the mesh.
+func (a *Agent) place(network string, conf *config, s *api.Segment) (err error) {
+	if !conf.Encrypted {
+		s.Underlay = conf.Underlay
+		s.Local, err = a.address()
+		return err
+	}
+	link, err := a.joinMesh(network)
+	if err != nil {
+		return fmt.Errorf("encrypt network %s: %w", network, err)
+	}
+	s.Local, s.Underlay, s.Encrypted = a.secret.tunnel, link.Attrs().Name, true
+	return nil
 }
 
 // address is the VTEP that the cluster was told.

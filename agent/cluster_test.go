@@ -7,7 +7,9 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -16,6 +18,7 @@ import (
 	"github.com/berth-net/berth/agent"
 	"github.com/berth-net/berth/agent/api"
 	"github.com/berth-net/berth/agent/cluster"
+	"github.com/berth-net/berth/agent/mesh"
 	"github.com/berth-net/berth/nettest"
 	"github.com/berth-net/berth/network"
 	"github.com/berth-net/berth/plugins"
@@ -23,8 +26,13 @@ import (
 	"github.com/berth-net/berth/state"
 )
 
-// agentName in the environment makes this test binary that host's agent.
-const agentName = "BERTH_TEST_AGENT"
+// agentName in the environment makes this test binary that host's agent. The
+// others are settings of it.
+const (
+	agentName      = "BERTH_TEST_AGENT"
+	agentAdvertise = "BERTH_TEST_AGENT_ADVERTISE"
+	agentWireGuard = "BERTH_TEST_AGENT_WIREGUARD" // mesh.Kernel or mesh.Userspace
+)
 
 func TestMain(m *testing.M) {
 	if name := os.Getenv(agentName); name != "" {
@@ -45,7 +53,9 @@ func runAgent(name string) error {
 	if err != nil {
 		return err
 	}
+	advertise, _ := netip.ParseAddr(os.Getenv(agentAdvertise))
 	a, err := agent.New(agent.Options{
+		Advertise: advertise, Mesh: mesh.Options{Implementation: os.Getenv(agentWireGuard)},
 		Catalogue: catalogue, Store: store, Name: name, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		Cluster: cluster.Options{Servers: []string{etcdURL}, TTL: 3 * time.Second},
 		Every:   5 * time.Second, ReclaimAfter: time.Hour,
@@ -53,7 +63,9 @@ func runAgent(name string) error {
 	if err != nil {
 		return err
 	}
-	return a.Run(context.Background())
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	return a.Run(ctx)
 }
 
 // world is hosts with an agent each, and etcd on a host of its own.
@@ -64,9 +76,16 @@ type world struct {
 	etcd     *nettest.Process
 	hosts    []*nettest.Host
 	agents   map[*nettest.Host]*nettest.Process
+	settings map[*nettest.Host][]string // of the agents: NAME=VALUE
 }
 
 func newWorld(t testing.TB, n int) *world {
+	t.Helper()
+	return newWorldWith(t, n, func(int) []string { return nil })
+}
+
+// newWorldWith numbers the hosts from 1 for the settings of their agents.
+func newWorldWith(t testing.TB, n int, settings func(host int) []string) *world {
 	t.Helper()
 	if _, err := exec.LookPath("etcd"); err != nil {
 		if os.Getenv("CI") != "" {
@@ -74,7 +93,7 @@ func newWorld(t testing.TB, n int) *world {
 		}
 		t.Skip("etcd is not installed (Debian: etcd-server)")
 	}
-	w := &world{TB: t, server: nettest.NewHost(t, "etcd"), agents: map[*nettest.Host]*nettest.Process{}}
+	w := &world{TB: t, server: nettest.NewHost(t, "etcd"), agents: map[*nettest.Host]*nettest.Process{}, settings: map[*nettest.Host][]string{}}
 	w.underlay = nettest.NewSwitch(w.server)
 	w.underlay.Join(w.server, "eth0", "192.0.2.100/24")
 	w.startEtcd()
@@ -82,6 +101,7 @@ func newWorld(t testing.TB, n int) *world {
 		h := nettest.NewHost(t, fmt.Sprintf("h%d", i))
 		w.underlay.Join(h, "eth0", fmt.Sprintf("192.0.2.%d/24", i), fmt.Sprintf("2001:db8::%d/64", i))
 		w.hosts = append(w.hosts, h)
+		w.settings[h] = settings(i)
 		w.startAgent(h)
 	}
 	for _, h := range w.hosts {
@@ -108,7 +128,8 @@ func (w *world) startEtcd() {
 func (w *world) TempDirOf() string { return "/var/lib/etcd-test" }
 
 func (w *world) startAgent(h *nettest.Host) {
-	w.agents[h] = h.Background("/usr/bin/env", agentName+"="+h.Name, os.Args[0])
+	args := append([]string{agentName + "=" + h.Name}, w.settings[h]...)
+	w.agents[h] = h.Background("/usr/bin/env", append(args, os.Args[0])...)
 }
 
 func (w *world) eventually(what string, condition func() error) {
@@ -176,6 +197,12 @@ type member struct {
 func (w *world) add(h *nettest.Host, name string) *member {
 	w.Helper()
 	return w.addWith(h, name, func(*plugins.Request) {})
+}
+
+// addTo adds a container to a network other than front.
+func (w *world) addTo(h *nettest.Host, name, network, config string) *member {
+	w.Helper()
+	return w.addWith(h, name, func(req *plugins.Request) { req.Name, req.Config = network, []byte(config) })
 }
 
 // addWith adds a container by a request that ask has changed.
@@ -378,10 +405,6 @@ func TestANetworkExistsOnAllHosts(t *testing.T) {
 	}
 	if _, err := w.call(w.hosts[1], create); err == nil {
 		t.Error("the same network was created twice")
-	}
-	secret := api.Request{CreateNetwork: &api.CreateNetwork{Name: "secret", Config: []byte(strings.Replace(front, "{", `{"encrypted":true,`, 1))}}
-	if _, err := w.call(w.hosts[0], secret); err == nil || !strings.Contains(err.Error(), "encrypted") {
-		t.Errorf("a network that cannot be encrypted: %v", err)
 	}
 	const file = "/etc/cni/net.d/berth-front.conflist"
 	for _, h := range w.hosts {

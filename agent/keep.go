@@ -80,6 +80,7 @@ func (a *Agent) repair(ctx context.Context) error {
 			delete(a.segments, network)
 		}
 	}
+	errs = append(errs, a.keepMesh(of))
 	for _, r := range of {
 		errs = append(errs, a.repairSegment(ctx, r))
 	}
@@ -93,10 +94,16 @@ func (a *Agent) repairSegment(ctx context.Context, r *endpoint.Record) error {
 	if err != nil {
 		return err
 	}
+	if err := a.keepSealed(ctx, r); err != nil {
+		return err
+	}
 	if !overlay.Intact(a.dev, r) {
 		local, err := a.vtep()
 		if err != nil {
 			return err
+		}
+		if overlay.Encrypted(r) {
+			local = a.secret.tunnel
 		}
 		if err := overlay.Restore(ctx, a.Store, r, local); err != nil {
 			return err
@@ -128,6 +135,8 @@ func (a *Agent) follow(change cluster.Change) {
 	view := a.cluster.View()
 	var errs []error
 	a.mu.Lock()
+	// Before the ways: a frame would leave for a peer that is not one yet.
+	errs = append(errs, a.updatePeers())
 	for _, e := range change.Endpoints {
 		s := a.segments[e.Network]
 		if s == nil {

@@ -26,6 +26,7 @@ func (a *Agent) status(ctx context.Context) *api.Status {
 	for _, name := range served {
 		s.Networks = append(s.Networks, a.networkStatus(name))
 	}
+	s.Mesh = a.meshStatus()
 	s.Cluster = a.clusterStatus(ctx)
 	s.Cluster.Peers = a.peers(a.cluster.View().CountEndpoints())
 	if h := a.cluster.View().Host(a.Name); h != nil {

@@ -146,6 +146,7 @@ type Status struct {
 	Address  string          `json:"address,omitempty"` // VTEP
 	Started  time.Time       `json:"started"`
 	Cluster  *Cluster        `json:"cluster,omitempty"` // nil: one host
+	Mesh     *Mesh           `json:"mesh,omitempty"`    // nil: no encrypted network has a container here
 	Networks []NetworkStatus `json:"networks"`          // that have endpoints here
 	Errors   []Problem       `json:"errors"`            // the last ones, newest first
 }
@@ -175,6 +176,26 @@ type Peer struct {
 	Host      string     `json:"host"`
 	Address   netip.Addr `json:"address"`
 	Endpoints int        `json:"endpoints"` // of the network asked for, or of all
+}
+
+// Mesh is this host's end of the tunnels that encrypted networks travel by.
+type Mesh struct {
+	Implementation string     `json:"implementation"` // kernel or userspace
+	Device         string     `json:"device"`
+	Address        netip.Addr `json:"address"` // inside the tunnels
+	Port           uint16     `json:"port"`    // UDP
+	Key            string     `json:"key"`     // public
+	Peers          []MeshPeer `json:"peers"`
+}
+
+// MeshPeer is a host that shares an encrypted network with this one.
+type MeshPeer struct {
+	Host      string         `json:"host"`
+	Key       string         `json:"key"`
+	Endpoint  netip.AddrPort `json:"endpoint,omitzero"`  // where it was heard last
+	Handshake time.Time      `json:"handshake,omitzero"` // the last; none yet
+	Received  int64          `json:"received"`           // bytes
+	Sent      int64          `json:"sent"`
 }
 
 // Problem is something that went wrong.

@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 )
@@ -71,7 +73,7 @@ func (v *View) Way(network, mac, self string) (vtep netip.Addr, ok bool) {
 	if of == nil {
 		return vtep, false
 	}
-	return v.vtepOf(newest(of.byMAC[mac]), self)
+	return v.vtepOf(network, newest(of.byMAC[mac]), self)
 }
 
 // Holder tells the MAC of a network's address, as Way does.
@@ -83,21 +85,47 @@ func (v *View) Holder(network string, a netip.Addr, self string) (mac string, ok
 		return "", false
 	}
 	e := newest(of.byAddr[a])
-	if _, ok := v.vtepOf(e, self); !ok {
+	if _, ok := v.vtepOf(network, e, self); !ok {
 		return "", false
 	}
 	return e.MAC, true
 }
 
-func (v *View) vtepOf(e *Endpoint, self string) (vtep netip.Addr, ok bool) {
-	if e == nil || e.Host == self {
+// vtepOf is not ok either where the network is not known, or is encrypted and
+// the host has no place in the mesh: what cannot go the right way goes no way.
+func (v *View) vtepOf(network string, e *Endpoint, self string) (vtep netip.Addr, ok bool) {
+	n := v.networks[network]
+	if n == nil || e == nil || e.Host == self {
 		return vtep, false
 	}
 	h := v.hosts[e.Host]
-	if h == nil {
+	switch {
+	case h == nil:
 		return vtep, false
+	case n.encrypted:
+		return h.Tunnel, h.Key != "" && h.Tunnel.IsValid()
 	}
 	return h.Address, true
+}
+
+// Members are the living hosts with an endpoint on one of the networks, by
+// name, the one named self left out.
+func (v *View) Members(networks []string, self string) []*Host {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	on := map[string]*Host{}
+	for _, network := range networks {
+		of := v.endpoints[network]
+		if of == nil {
+			continue
+		}
+		for _, e := range of.all {
+			if h := v.hosts[e.Host]; h != nil && e.Host != self {
+				on[e.Host] = h
+			}
+		}
+	}
+	return slices.SortedFunc(maps.Values(on), func(a, b *Host) int { return cmp.Compare(a.Name, b.Name) })
 }
 
 // Forwarding is everything that a host must know of a network: the way to
@@ -117,13 +145,13 @@ func (v *View) Forwarding(network, self string) Forwarding {
 		return f
 	}
 	for mac, claims := range of.byMAC {
-		if vtep, ok := v.vtepOf(newest(claims), self); ok {
+		if vtep, ok := v.vtepOf(network, newest(claims), self); ok {
 			f.Ways[mac] = vtep
 		}
 	}
 	for a, claims := range of.byAddr {
 		e := newest(claims)
-		if _, ok := v.vtepOf(e, self); ok {
+		if _, ok := v.vtepOf(network, e, self); ok {
 			f.Neighbours[a] = e.MAC
 		}
 	}

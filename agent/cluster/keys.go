@@ -49,6 +49,27 @@ type Network struct {
 	List    json.RawMessage   `json:"list,omitempty"` // the conflist for every host
 	Labels  map[string]string `json:"labels,omitempty"`
 	Created time.Time         `json:"created"`
+
+	encrypted bool // as Config says
+}
+
+// Encrypted tells whether the network's packets travel by the mesh alone.
+func (n *Network) Encrypted() bool { return n.encrypted }
+
+// UnmarshalJSON reads the configuration's part that the cluster goes by.
+func (n *Network) UnmarshalJSON(raw []byte) error {
+	type plain Network
+	var conf struct {
+		Encrypted bool `json:"encrypted"`
+	}
+	if err := json.Unmarshal(raw, (*plain)(n)); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(n.Config, &conf); err != nil {
+		return fmt.Errorf("config: %w", err)
+	}
+	n.encrypted = conf.Encrypted
+	return nil
 }
 
 // Host is a living host.
@@ -56,8 +77,13 @@ type Host struct {
 	Name     string     `json:"name"`
 	Instance string     `json:"instance"` // of this boot: tells two hosts of one name apart
 	Address  netip.Addr `json:"address"`  // VTEP
-	Key      string     `json:"key,omitempty"`
-	Port     uint16     `json:"port,omitempty"` // of WireGuard
+
+	// Of the mesh under encrypted networks; a host that does not know them
+	// says none of it.
+	Key    string     `json:"key,omitempty"`   // WireGuard's public key
+	Port   uint16     `json:"port,omitempty"`  // UDP, of WireGuard
+	Tunnel netip.Addr `json:"tunnel,omitzero"` // VTEP inside the mesh
+	MTU    int        `json:"mtu,omitempty"`   // inside the mesh
 }
 
 // Endpoint is an attachment on a host.

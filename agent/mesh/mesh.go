@@ -125,7 +125,7 @@ func (m *Mesh) Up(dev *netdev.Handle, address netip.Addr, mtu int) (netdev.Link,
 			return nil, err
 		}
 	}
-	if err := m.address(dev, link, address); err != nil {
+	if err := dev.AddAddr(link, netip.PrefixFrom(address, 64)); err != nil {
 		return nil, err
 	}
 	if err := dev.SetUp(link); err != nil {
@@ -150,21 +150,6 @@ func awaitLocal(dev *netdev.Handle, address netip.Addr) error {
 			return fmt.Errorf("open mesh: %s does not come up with the address %s: is IPv6 off (net.ipv6.conf.all.disable_ipv6)?", Device, address)
 		}
 	}
-}
-
-// address leaves the device one address, the host's.
-func (m *Mesh) address(dev *netdev.Handle, link netdev.Link, address netip.Addr) error {
-	have, err := dev.Addrs(link)
-	if err != nil {
-		return err
-	}
-	errs := []error{dev.AddAddr(link, netip.PrefixFrom(address, 64))}
-	for _, p := range have {
-		if p.Addr() != address {
-			errs = append(errs, dev.DeleteAddr(link, p))
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // open finds the device, of the kind that is wanted, or makes it.

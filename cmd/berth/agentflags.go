@@ -34,6 +34,7 @@ type agentFlags struct {
 	metrics, level     string
 	ttl, reclaim       time.Duration
 	every              time.Duration
+	mesh               meshFlags
 
 	lines map[string]string // where the file has a flag: "FILE:LINE"
 }
@@ -54,6 +55,7 @@ func (f *agentFlags) define(flags *pflag.FlagSet) {
 	flags.DurationVar(&f.ttl, "ttl", 10*time.Second, "how long after a host's death the others notice")
 	flags.DurationVar(&f.reclaim, "reclaim-after", time.Hour, "when a dead host's addresses may be given again; 0: never, but by: berth agent forget")
 	flags.DurationVar(&f.every, "repair-every", 30*time.Second, "how often the kernel is compared with what it should be")
+	f.mesh.define(flags)
 }
 
 // read takes the file, where one is given, and checks everything. The error
@@ -69,7 +71,7 @@ func (f *agentFlags) read(flags *pflag.FlagSet) error {
 	for i, server := range f.etcd {
 		f.etcd[i] = strings.TrimSpace(server)
 	}
-	return errors.Join(f.checkServers(), f.checkTLS(), f.checkLogin(), f.checkHost(), f.checkTimes(), f.checkMetrics())
+	return errors.Join(f.checkServers(), f.checkTLS(), f.checkLogin(), f.checkHost(), f.checkTimes(), f.checkMetrics(), f.checkMesh())
 }
 
 // wrong says what is the matter with a flag, by where it was given.
@@ -183,6 +185,13 @@ func (f *agentFlags) checkMetrics() error {
 	return nil
 }
 
+func (f *agentFlags) checkMesh() error {
+	if key, err := f.mesh.check(); err != nil {
+		return f.wrong(key, "%w", err)
+	}
+	return nil
+}
+
 func (f *agentFlags) tls() (*tls.Config, error) {
 	if f.ca == "" && f.cert == "" && f.key == "" {
 		return nil, nil
@@ -203,7 +212,7 @@ func (f *agentFlags) password() (string, error) {
 
 // options are the agent's. The flags have been checked.
 func (f *agentFlags) options(stderr io.Writer) (*agent.Options, error) {
-	o := &agent.Options{Name: f.name, ReclaimAfter: f.reclaim, Metrics: f.metrics, Every: f.every}
+	o := &agent.Options{Name: f.name, ReclaimAfter: f.reclaim, Metrics: f.metrics, Every: f.every, Mesh: f.mesh.options()}
 	var level slog.Level
 	var errs [6]error
 	errs[0] = level.UnmarshalText([]byte(f.level))

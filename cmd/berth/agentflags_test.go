@@ -91,6 +91,9 @@ func TestWhatIsWrongInTheConfigurationIsNamed(t *testing.T) {
 		"advertise = fe80::1%eth0\n" + etcd:                     "advertise",
 		"bind = 192.0.2.1\nadvertise = 2001:db8::1\n" + etcd:    "families",
 		"bind = 192.0.2.1":                                      "give etcd too",
+		"wireguard = openvpn":                                   "agent.conf:1: wireguard",
+		"wireguard-port = 0":                                    "wireguard-port",
+		"wireguard-keepalive = 1500ms":                          "wireguard-keepalive",
 	} {
 		if _, err := parsed(t, file); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v; want an error with %q", file, err, want)

@@ -73,6 +73,7 @@ func describeStatus(w io.Writer, s *api.Status) {
 	if s.Cluster != nil {
 		describeNetworks(w, s.Networks)
 		describePeers(w, s.Cluster.Peers)
+		describeMesh(w, s.Mesh)
 	}
 	describeProblems(w, s.Errors)
 }

@@ -39,6 +39,7 @@ var Forbidden = []struct{ Folder, Import, Why string }{
 	{"cmd/berth-cni", "go.etcd.io/etcd", "a client in the plugin would triple its size: the agent holds it"},
 	{"cmd/berth-cni", "github.com/miekg/dns", "a plugin answers no queries: the agent and the supervisors do"},
 	{"cmd/berth-cni", "github.com/prometheus", "a process that lives for milliseconds has no metrics"},
+	{"cmd/berth-cni", "golang.zx2c4.com/wireguard", "the agent holds the mesh of encrypted networks and its keys"},
 	{"network", "go.etcd.io/etcd", "the agent is the sole importer of etcd's client"},
 	{"runtime", "go.etcd.io/etcd", "the agent is the sole importer of etcd's client"},
 	{"plugins", "github.com/containernetworking/cni/pkg/skel", "drivers return results; only the adapter prints and exits"},

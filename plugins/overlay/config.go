@@ -112,8 +112,9 @@ func (c *Config) checkControlPlane() error {
 
 func (c *Config) checkVXLAN() error {
 	// Fail closed: whoever asks for encryption must not get clear text.
-	if c.Encrypted {
-		return fmt.Errorf("encrypted: this build cannot encrypt; nothing is sent in clear text instead")
+	if c.Encrypted && c.ControlPlane != Etcd {
+		return fmt.Errorf("encrypted: the hosts exchange their keys through etcd, which controlPlane %q does without; use %q, or give peers addresses of a VPN of your own",
+			c.ControlPlane, Etcd)
 	}
 	// The cluster gives a network of etcd its VNI.
 	if c.VNI == 0 && c.ControlPlane == Etcd {

@@ -37,6 +37,7 @@ type driven struct {
 	Port     uint16       `json:"port"`
 	Local    netip.Addr   `json:"local,omitzero"`
 	Gateways []netip.Addr `json:"gateways,omitempty"`
+	Mesh     string       `json:"mesh,omitempty"` // device that an encrypted network travels by, and no other
 	IPMasq   bool         `json:"ipMasq,omitempty"`
 	Internal bool         `json:"internal,omitempty"`
 
@@ -86,7 +87,7 @@ func (d *Driver) spec(c *Config, req *plugins.Request) (attach.Spec, error) {
 		HostIfName: hostName(req), IPAM: c.IPAM, Ports: req.Runtime.PortMappings, Del: d.Del,
 		Driven: driven{
 			Bridge: c.Bridge, VXLAN: c.vxlanName(), VNI: c.VNI, Port: c.Port, Local: c.Local, IPAM: c.IPAM,
-			Gateways: addrsOf(gateways), IPMasq: c.IPMasq, Internal: c.Internal, ControlPlane: c.ControlPlane,
+			Gateways: addrsOf(gateways), IPMasq: c.IPMasq, Internal: c.Internal, ControlPlane: c.ControlPlane, Mesh: c.mesh(),
 		},
 	}, err
 }
@@ -202,6 +203,18 @@ func (d *Driver) Status(ctx context.Context, net *plugins.Network) error {
 		return nil
 	}
 	return attach.AddressStatus(ctx, d.store, net)
+}
+
+// mesh is the device that an encrypted network is bound to; empty for others.
+func (c *Config) mesh() string {
+	if c.Encrypted {
+		return c.Underlay
+	}
+	return ""
+}
+
+func (was driven) sealed() firewall.Sealed {
+	return firewall.Sealed{Device: was.Mesh, Port: was.Port, VNI: was.VNI}
 }
 
 func (was driven) policy() *firewall.Network {

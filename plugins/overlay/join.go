@@ -51,7 +51,14 @@ func (m *membership) ask(ctx context.Context, req api.Request) error {
 	if s == nil {
 		return plugins.Errorf(plugins.CodeInternal, "the agent gave no segment for network %s", m.key.Network)
 	}
+	if m.conf.Encrypted && !s.Encrypted {
+		return plugins.Errorf(plugins.CodeInvalidConfig, "network %s: encrypted: the cluster's network of this name is not; nothing is sent in clear text instead", m.key.Network)
+	}
+	if s.Encrypted && s.Underlay == "" {
+		return plugins.Errorf(plugins.CodeInternal, "the agent gave no device for the encrypted network %s", m.key.Network)
+	}
 	m.conf.VNI, m.conf.Port, m.conf.Local, m.conf.Underlay = s.VNI, s.Port, s.Local, s.Underlay
+	m.conf.Encrypted = s.Encrypted
 	m.conf.IPAM, m.blocks = s.IPAM, s.Blocks
 	if s.MTU > 0 {
 		m.conf.MTU = s.MTU

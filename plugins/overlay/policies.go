@@ -27,7 +27,7 @@ func (d *Driver) Policies(records []*endpoint.Record) (map[string][]firewall.Att
 }
 
 // Reload puts back what the driver has in the packet filter besides: that the
-// anycast gateways stay within the host.
+// anycast gateways stay within the host, and encrypted networks in the mesh.
 func (d *Driver) Reload(records []*endpoint.Record) error {
 	seen := map[string]bool{}
 	var errs []error
@@ -36,6 +36,9 @@ func (d *Driver) Reload(records []*endpoint.Record) error {
 			continue
 		}
 		was, err := drivenOf(r)
+		if err == nil && was.Mesh != "" {
+			err = firewall.Seal(was.sealed())
+		}
 		if err == nil && len(was.Gateways) > 0 {
 			err = firewall.KeepGateway(firewall.Anycast{Port: was.VXLAN, MAC: gatewayMAC(was.VNI), Gateways: was.Gateways})
 		}

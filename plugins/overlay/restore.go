@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"github.com/berth-net/berth/endpoint"
+	"github.com/berth-net/berth/firewall"
 	"github.com/berth-net/berth/netdev"
 	"github.com/berth-net/berth/plugins"
 	"github.com/berth-net/berth/plugins/attach"
@@ -17,6 +18,26 @@ import (
 func Devices(r *endpoint.Record) (bridge, vxlan string, err error) {
 	was, err := drivenOf(r)
 	return was.Bridge, was.VXLAN, err
+}
+
+// Encrypted tells whether a record's network travels by the mesh alone.
+func Encrypted(r *endpoint.Record) bool {
+	was, err := drivenOf(r)
+	return err == nil && was.Mesh != ""
+}
+
+// KeepSealed puts back what holds an encrypted network in the mesh, and tells
+// whether something had removed it.
+func KeepSealed(r *endpoint.Record) (removed bool, err error) {
+	was, err := drivenOf(r)
+	if err != nil || was.Mesh == "" {
+		return false, err
+	}
+	err = firewall.CheckSealed(was.sealed())
+	if !errors.Is(err, firewall.ErrMissing) {
+		return false, err
+	}
+	return true, firewall.Seal(was.sealed())
 }
 
 // Intact tells whether both devices stand as they were made, and the host has
@@ -36,7 +57,8 @@ func Intact(dev *netdev.Handle, r *endpoint.Record) bool {
 }
 
 // Restore makes the host's part of a record's network again, with local as its
-// end of the tunnels, and puts the containers' devices back on the bridge.
+// end of the tunnels, and puts the containers' devices back on the bridge. For
+// an encrypted network local is the address on the mesh.
 func Restore(ctx context.Context, store *state.Store, r *endpoint.Record, local netip.Addr) error {
 	was, err := drivenOf(r)
 	if err != nil {
@@ -47,6 +69,9 @@ func Restore(ctx context.Context, store *state.Store, r *endpoint.Record, local 
 		return err
 	}
 	c.VNI, c.Port, c.Local, c.IPAM = was.VNI, was.Port, local, was.IPAM
+	if c.Encrypted = was.Mesh != ""; c.Encrypted {
+		c.Underlay = was.Mesh
+	}
 	gateways, err := c.gateways()
 	if err != nil {
 		return err

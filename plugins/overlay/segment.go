@@ -149,8 +149,11 @@ func (d *Driver) dropUnused(ctx context.Context, network string, was driven) err
 	if err == nil {
 		err = fw.Forget(was.policy())
 	}
-	return errors.Join(err,
-		dev.DeleteLink(was.VXLAN),
+	gone := dev.DeleteLink(was.VXLAN)
+	if was.Mesh != "" && gone == nil {
+		err = errors.Join(err, firewall.Unseal(was.sealed()))
+	}
+	return errors.Join(err, gone,
 		firewall.ForgetGateway(firewall.Anycast{Port: was.VXLAN, MAC: gatewayMAC(was.VNI), Gateways: was.Gateways}),
 		dev.DeleteLink(was.Bridge))
 }

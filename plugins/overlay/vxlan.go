@@ -26,8 +26,12 @@ type segment struct {
 // device was made from, so that an Add sees at one glance whether the device
 // is what the configuration asks for.
 func (s *segment) mark() string {
-	sum := sha256.Sum256(fmt.Append(nil, s.ControlPlane, s.VNI, s.Port, s.Peers, s.Underlay, s.Local, s.MTU, s.Bridge, s.gateways))
+	sum := sha256.Sum256(fmt.Append(nil, s.ControlPlane, s.VNI, s.Port, s.Peers, s.Underlay, s.Local, s.MTU, s.Bridge, s.gateways, s.Encrypted))
 	return fmt.Sprintf("%s%s vxlan %x", netdev.AliasPrefix, s.network, sum[:6])
+}
+
+func (s *segment) sealed() firewall.Sealed {
+	return firewall.Sealed{Device: s.mesh(), Port: s.Port, VNI: s.VNI}
 }
 
 func (s *segment) anycast() firewall.Anycast {
@@ -61,6 +65,11 @@ func (s *segment) isLocal(link netdev.Link) bool {
 // connect makes the VXLAN device a port of bridge. Repeating it mends what
 // differs; the alias is set last, so a crash on the way leaves no mark.
 func (s *segment) connect(bridge netdev.Link, p *place) error {
+	if s.Encrypted { // before there is a device that could send
+		if err := firewall.Seal(s.sealed()); err != nil {
+			return err
+		}
+	}
 	if err := firewall.KeepGateway(s.anycast()); err != nil {
 		return err
 	}
@@ -173,5 +182,9 @@ func (s *segment) replicateTo(vxlan netdev.Link, peers []netip.Addr) error {
 
 // disconnect removes the VXLAN device and the rules that went with it.
 func (s *segment) disconnect() error {
-	return errors.Join(s.dev.DeleteLink(s.vxlanName()), firewall.ForgetGateway(s.anycast()))
+	errs := []error{s.dev.DeleteLink(s.vxlanName()), firewall.ForgetGateway(s.anycast())}
+	if s.Encrypted && errs[0] == nil { // after the device that could send
+		errs = append(errs, firewall.Unseal(s.sealed()))
+	}
+	return errors.Join(errs...)
 }

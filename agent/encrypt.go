@@ -1,0 +1,182 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/berth-net/berth/agent/api"
+	"github.com/berth-net/berth/agent/cluster"
+	"github.com/berth-net/berth/agent/mesh"
+	"github.com/berth-net/berth/endpoint"
+	"github.com/berth-net/berth/netdev"
+	"github.com/berth-net/berth/plugins/overlay"
+)
+
+// encryption is this host's end of the mesh and why it is up. The agent's
+// mutex guards it.
+type encryption struct {
+	mesh     *mesh.Mesh
+	tunnel   netip.Addr           // this host's VTEP inside the mesh
+	on       map[string]bool      // encrypted networks of this host's records
+	joining  map[string]time.Time // those that Attach was asked for just now
+	warnings map[string]bool      // told once each
+}
+
+func newEncryption(o *Options, dir, instance string) (*encryption, error) {
+	m, err := mesh.New(dir, o.Mesh, o.Log)
+	return &encryption{mesh: m, tunnel: mesh.Address(instance), joining: map[string]time.Time{}, warnings: map[string]bool{}}, err
+}
+
+// describe says this host's place in the mesh. An MTU that cannot be found
+// just now is not worth to be unknown for.
+func (a *Agent) describe(h *cluster.Host) {
+	h.Key, h.Port, h.Tunnel = a.secret.mesh.PublicKey(), a.secret.mesh.Port(), a.secret.tunnel
+	h.MTU, _ = a.meshMTU()
+}
+
+// meshMTU leaves room for what WireGuard adds to a packet.
+func (a *Agent) meshMTU() (int, error) {
+	vtep, err := a.vtep()
+	if err != nil {
+		return 0, err
+	}
+	link, err := a.dev.LinkWithAddr(vtep)
+	if err != nil {
+		return 0, fmt.Errorf("find the MTU of the mesh: %w", err)
+	}
+	return link.Attrs().MTU - mesh.Overhead(vtep), nil
+}
+
+// joinMesh has the mesh up, with the hosts of a network as peers, before the
+// network's devices are made on this one.
+func (a *Agent) joinMesh(network string) (netdev.Link, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	link, err := a.raiseMesh()
+	if err != nil {
+		return nil, err
+	}
+	a.secret.joining[network] = time.Now()
+	return link, a.updatePeers()
+}
+
+// raiseMesh makes the device right. a.mu is held.
+func (a *Agent) raiseMesh() (netdev.Link, error) {
+	mtu, err := a.meshMTU()
+	if err != nil {
+		return nil, err
+	}
+	return a.secret.mesh.Up(a.dev, a.secret.tunnel, mtu)
+}
+
+// keepMesh has the mesh up while this host is on an encrypted network, of which
+// it is given a record each, or is about to be. a.mu is held.
+func (a *Agent) keepMesh(records map[string]*endpoint.Record) error {
+	maps.DeleteFunc(a.secret.joining, func(_ string, at time.Time) bool { return time.Since(at) > claimAge })
+	a.secret.on = map[string]bool{}
+	for _, r := range records {
+		if overlay.Encrypted(r) {
+			a.secret.on[r.Network] = true
+		}
+	}
+	if len(a.secret.on)+len(a.secret.joining) == 0 {
+		return a.secret.mesh.Down(a.dev)
+	}
+	if _, err := a.raiseMesh(); err != nil {
+		return err
+	}
+	return a.updatePeers()
+}
+
+// updatePeers makes the peers those that share an encrypted network with this
+// host. a.mu is held.
+func (a *Agent) updatePeers() error {
+	view := a.cluster.View()
+	networks := slices.AppendSeq(slices.Collect(maps.Keys(a.secret.on)), maps.Keys(a.secret.joining))
+	own := &cluster.Host{Name: a.Name, Key: a.secret.mesh.PublicKey(), Tunnel: a.secret.tunnel}
+	if h := view.Host(a.Name); h != nil {
+		own.MTU = h.MTU
+	}
+	taken := map[any]*cluster.Host{own.Key: own, own.Tunnel: own}
+	var peers []mesh.Peer
+	for _, h := range view.Members(networks, a.Name) {
+		if !a.mayJoin(own, h, taken) {
+			continue
+		}
+		peers = append(peers, mesh.Peer{Key: h.Key, Endpoint: netip.AddrPortFrom(h.Address, h.Port), Address: h.Tunnel})
+	}
+	return a.secret.mesh.SetPeers(peers)
+}
+
+// mayJoin leaves out, and tells of, hosts that have no key or another's, or
+// another's address, and tells of those whose tunnels carry less.
+func (a *Agent) mayJoin(own, h *cluster.Host, taken map[any]*cluster.Host) bool {
+	if h.Key == "" || h.Port == 0 || !h.Tunnel.IsLinkLocalUnicast() {
+		a.warn("host %s has no key for encrypted networks: its berth is older; until it is upgraded it is not reached", h.Name)
+		return false
+	}
+	for _, claim := range []any{h.Key, h.Tunnel} {
+		if other := taken[claim]; other != nil {
+			a.warn("hosts %s and %s have the same %v: is one a copy of the other while it ran? Reboot one", other.Name, h.Name, claim)
+			return false
+		}
+	}
+	taken[h.Key], taken[h.Tunnel] = h, h
+	if 0 < h.MTU && h.MTU < own.MTU {
+		a.warn("the tunnel of host %s carries packets of %d bytes and this host's %d: give encrypted networks an mtu that fits both", h.Name, h.MTU, own.MTU)
+	}
+	return true
+}
+
+// warn tells of a state of the cluster once. a.mu is held.
+func (a *Agent) warn(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if a.secret.warnings[text] {
+		return
+	}
+	a.secret.warnings[text] = true
+	a.Log.Warn(text)
+	a.addProblem("keep the mesh", text)
+}
+
+// keepSealed puts the packet filter's part back, and with it whatever else
+// was flushed.
+func (a *Agent) keepSealed(ctx context.Context, r *endpoint.Record) error {
+	removed, err := overlay.KeepSealed(r)
+	if err != nil || !removed {
+		return err
+	}
+	a.Log.Warn("the packet filter was flushed: rebuilding it", "network", r.Network)
+	a.metrics.repaired.Inc()
+	if a.Catalogue == nil {
+		return nil
+	}
+	return a.Catalogue.Reload(ctx)
+}
+
+// meshStatus describes the mesh; nil: it is not up.
+func (a *Agent) meshStatus() *api.Mesh {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	state, err := a.secret.mesh.State()
+	if err != nil {
+		a.addProblem("read the mesh", err.Error())
+	}
+	if state == nil {
+		return nil
+	}
+	m := &api.Mesh{
+		Implementation: state.Implementation, Device: mesh.Device, Address: a.secret.tunnel,
+		Port: a.secret.mesh.Port(), Key: a.secret.mesh.PublicKey(), Peers: []api.MeshPeer{},
+	}
+	for _, h := range a.cluster.View().Hosts() {
+		if p, ok := state.Peers[h.Key]; ok {
+			m.Peers = append(m.Peers, api.MeshPeer{Host: h.Name, Key: h.Key, Endpoint: p.Endpoint, Handshake: p.Handshake, Received: p.Received, Sent: p.Sent})
+		}
+	}
+	return m
+}

@@ -1,0 +1,389 @@
+package agent_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+
+	"github.com/berth-net/berth/agent/api"
+	"github.com/berth-net/berth/agent/mesh"
+	"github.com/berth-net/berth/netdev"
+	"github.com/berth-net/berth/nettest"
+)
+
+// implementations of WireGuard that an encrypted test runs with, and what says
+// that this machine has one. BERTH_TEST_WIREGUARD names the only one to try.
+var implementations = map[string]func(*testing.T){
+	mesh.Kernel: func(t *testing.T) {
+		h := nettest.NewHost(t, "probe")
+		if out, err := h.Try("ip", "link", "add", "wg0", "type", "wireguard"); err != nil {
+			t.Skipf("%v: %s", netdev.ErrNoWireGuard, out)
+		}
+	},
+	mesh.Userspace: func(t *testing.T) {
+		f, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
+		if err != nil {
+			t.Skipf("%v: %v", netdev.ErrNoTUN, err)
+		}
+		f.Close()
+	},
+}
+
+// secretWorld is a world whose hosts have a mesh.
+type secretWorld struct {
+	*world
+	kernel bool // WireGuard is the kernel's
+	is4    bool // the underlay
+}
+
+func encrypted(t *testing.T, test func(t *testing.T, w *secretWorld)) {
+	t.Parallel()
+	for name, require := range implementations {
+		if only := os.Getenv("BERTH_TEST_WIREGUARD"); only != "" && only != name {
+			continue
+		}
+		for _, underlay := range []string{"IPv4", "IPv6"} {
+			t.Run(name+" over "+underlay, func(t *testing.T) {
+				t.Parallel()
+				require(t)
+				w := newWorldWith(t, 3, func(host int) []string {
+					settings := []string{agentWireGuard + "=" + name}
+					if underlay == "IPv6" {
+						settings = append(settings, fmt.Sprintf("%s=2001:db8::%d", agentAdvertise, host))
+					}
+					return settings
+				})
+				test(t, &secretWorld{world: w, kernel: name == mesh.Kernel, is4: underlay == "IPv4"})
+			})
+		}
+	}
+}
+
+var secret = strings.Replace(front, "{", `{"encrypted":true,`, 1)
+
+// addSecret attaches a container to the encrypted network.
+func (w *secretWorld) addSecret(h *nettest.Host, name string) *member {
+	w.Helper()
+	return w.addTo(h, name, "front", secret)
+}
+
+// spy is what crosses the underlay of every host, from before there is a
+// network on.
+type spy map[*nettest.Host]*nettest.Sniffer
+
+func (w *secretWorld) spy() spy {
+	s := spy{}
+	for _, h := range w.hosts {
+		s[h] = h.Sniff("eth0")
+	}
+	return s
+}
+
+// expectSecrecy fails where a frame on the underlay is VXLAN, or has any of
+// the words.
+func (s spy) expectSecrecy(t *testing.T, words ...string) {
+	t.Helper()
+	for h, sniffer := range s {
+		tunnelled := 0
+		for _, f := range sniffer.Frames() {
+			if vni, _, ok := f.VXLAN(4789); ok && !bytes.Contains(f, forged) {
+				t.Errorf("%s: VXLAN of VNI %d in clear text: %s", h.Name, vni, f)
+			}
+			if _, dst := f.Ports(); dst == mesh.DefaultPort {
+				tunnelled++
+			}
+			for _, w := range words {
+				if bytes.Contains(f, []byte(w)) {
+					t.Errorf("%s: %q in clear text: %s", h.Name, w, f)
+				}
+			}
+		}
+		if tunnelled == 0 {
+			t.Errorf("%s: no WireGuard packet was seen", h.Name)
+		}
+	}
+}
+
+func TestEncryptedNetworkReachesEveryPair(t *testing.T) {
+	encrypted(t, func(t *testing.T, w *secretWorld) {
+		spies := w.spy()
+		var members []*member
+		for i, h := range w.hosts {
+			members = append(members, w.addSecret(h, fmt.Sprintf("c%d", i)))
+		}
+		w.everyPair(members)
+		spies.expectSecrecy(t, "HTTP/1.1")
+		w.expectMesh(w.hosts[0], 2)
+		w.expectFullSize(members[0], members[1])
+		for _, m := range members {
+			w.del(m)
+		}
+		for _, h := range w.hosts {
+			w.eventually("the mesh of "+h.Name+" to go", func() error {
+				rules := h.Run("nft", "list", "tables")
+				if out := h.Run("ip", "-br", "link"); strings.Contains(out, "front") || strings.Contains(rules, "sealed") {
+					return errors.New(out + rules)
+				}
+				return nil
+			})
+		}
+	})
+}
+
+// expectMesh: status shows the peers, each with a handshake and bytes.
+func (w *secretWorld) expectMesh(h *nettest.Host, peers int) {
+	w.Helper()
+	w.eventually("the mesh of "+h.Name, func() error {
+		s, err := w.status(h)
+		if err != nil {
+			return err
+		}
+		if s.Mesh == nil || len(s.Mesh.Peers) != peers {
+			return fmt.Errorf("mesh is %+v", s.Mesh)
+		}
+		for _, p := range s.Mesh.Peers {
+			if p.Handshake.IsZero() || p.Received == 0 || p.Sent == 0 || !p.Endpoint.IsValid() {
+				return fmt.Errorf("peer is %+v", p)
+			}
+		}
+		return nil
+	})
+}
+
+// expectFullSize: what the container's MTU lets through arrives whole, so the
+// packet that goes out fits the underlay.
+func (w *secretWorld) expectFullSize(from, to *member) {
+	w.Helper()
+	want := 1500 - 60 - 70
+	if !w.is4 {
+		want -= 20
+	}
+	if out := from.Run("ip", "-o", "link", "show", "eth0"); !strings.Contains(out, fmt.Sprintf("mtu %d ", want)) {
+		w.Errorf("the container's MTU is not %d: %s", want, out)
+	}
+	at := netip.AddrPortFrom(to.ips[0], 7000).String()
+	conn := to.ListenPacket("udp", at)
+	err := from.Do(func() error {
+		c, err := net.Dial("udp", at)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		_, err = c.Write(make([]byte, want-28))
+		return err
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+	conn.SetReadDeadline(time.Now().Add(nettest.Patience))
+	if n, _, err := conn.ReadFrom(make([]byte, 2000)); err != nil || n != want-28 {
+		w.Errorf("a packet of %d bytes: %d arrived, %v", want, n, err)
+	}
+}
+
+// forged marks what the attacker sends.
+var forged = []byte("forged by an attacker")
+
+func TestEncryptedNetworkTakesNothingInClear(t *testing.T) {
+	encrypted(t, func(t *testing.T, w *secretWorld) {
+		spies := w.spy()
+		delete(spies, w.hosts[2]) // which is not on the network
+		a, b := w.addSecret(w.hosts[0], "c1"), w.addSecret(w.hosts[1], "c2")
+		// On a network in clear the same forgery succeeds.
+		plain := w.addTo(w.hosts[0], "plain", "back", strings.NewReplacer("10.42", "10.43", "fd42", "fd43").Replace(front))
+		w.everyPair([]*member{a, b})
+		stranger := nettest.NewHost(t, "stranger")
+		w.underlay.Join(stranger, "eth0", "192.0.2.77/24", "2001:db8::77/64")
+		w.expectForged(stranger, plain, w.vni(w.hosts[0], "back"), true)
+		secret := w.vni(w.hosts[0], "front")
+		for _, attacker := range []*nettest.Host{stranger, w.hosts[2]} { // the latter is in the cluster and not on the network
+			w.expectForged(attacker, a, secret, false)
+		}
+		// Without the packet filter's part the device's own addresses still
+		// hold; and the agent puts it back.
+		w.hosts[0].Run("nft", "delete", "table", "inet", "berth-sealed")
+		w.expectForged(stranger, a, secret, false)
+		if _, err := w.hosts[0].Try("nft", "list", "table", "inet", "berth-sealed"); err == nil {
+			t.Log("the rules were back before anything was forged")
+		}
+		w.eventually("the rules to return", func() error {
+			_, err := w.hosts[0].Try("nft", "list", "table", "inet", "berth-sealed")
+			return err
+		})
+		a.Ping(b.ips[0].String())
+		spies.expectSecrecy(t, "HTTP/1.1")
+	})
+}
+
+// expectForged sends a forged packet to a container by every way that an
+// attacker has. Nothing of it arrives unless reaches.
+func (w *secretWorld) expectForged(attacker *nettest.Host, victim *member, vni uint32, reaches bool) {
+	w.Helper()
+	heard := victim.Sniff("eth0")
+	vteps := []netip.Addr{w.address(victim.host, true), w.address(victim.host, false)}
+	if s, err := w.status(victim.host); err == nil && s.Mesh != nil {
+		vteps = append(vteps, s.Mesh.Address)
+	}
+	for _, vtep := range vteps {
+		src := w.address(attacker, vtep.Is4())
+		inner := udpFrame(macOf(w, victim.Host, "eth0"), net.HardwareAddr{2, 'b', 10, 42, 0, 99},
+			netip.AddrPortFrom(netip.MustParseAddr("10.42.0.99"), 7000), netip.AddrPortFrom(victim.ips[0], 7001), forged)
+		header := binary.BigEndian.AppendUint32([]byte{8, 0, 0, 0}, vni<<8)
+		attacker.Inject("eth0", udpFrame(macOf(w, victim.host, "eth0"), macOf(w, attacker, "eth0"),
+			netip.AddrPortFrom(src, 7000), netip.AddrPortFrom(vtep, 4789), append(header, inner...)))
+	}
+	got := slices.ContainsFunc(heard.Frames(), func(f nettest.Frame) bool { return bytes.Contains(f, forged) })
+	if got != reaches {
+		w.Errorf("what %s forges for %s in VNI %d: arrives %t, want %t", attacker.Name, victim.Name, vni, got, reaches)
+	}
+}
+
+func TestEncryptedNetworkFailsClosed(t *testing.T) {
+	encrypted(t, func(t *testing.T, w *secretWorld) {
+		spies := w.spy()
+		var members []*member
+		for i, h := range w.hosts {
+			h.Run("ip", "route", "add", "default", "via", "192.0.2.100")
+			h.Run("ip", "-6", "route", "add", "default", "via", "2001:db8::9", "dev", "eth0")
+			members = append(members, w.addSecret(h, fmt.Sprintf("c%d", i)))
+		}
+		w.everyPair(members)
+		w.expectKeysKept()
+		h := w.hosts[0]
+
+		w.agents[h].Kill()
+		goesOn := members[0].TryPing(members[1].ips[0].String()) == nil
+		if goesOn != w.kernel {
+			t.Errorf("without the agent traffic goes on: %t", goesOn)
+		}
+		w.startAgent(h)
+		w.everyPair(members)
+
+		h.Run("ip", "link", "delete", mesh.Device)
+		if err := members[0].TryPing(members[1].ips[0].String()); err == nil {
+			t.Log("the mesh was back at once")
+		}
+		w.everyPair(members)
+
+		w.stopAgent(w.hosts[2])
+		w.expectMesh(h, 1)
+		w.startAgent(w.hosts[2])
+		w.everyPair(members)
+		spies.expectSecrecy(t, "HTTP/1.1")
+	})
+}
+
+// stopAgent ends a host's agent in good order.
+func (w *secretWorld) stopAgent(h *nettest.Host) {
+	w.Helper()
+	if err := w.agents[h].Signal(syscall.SIGTERM); err != nil {
+		w.Fatal(err)
+	}
+	select {
+	case <-w.agents[h].Done():
+	case <-time.After(nettest.Patience):
+		w.Fatalf("the agent of %s does not end", h.Name)
+	}
+}
+
+// expectKeysKept: the private keys are files for root alone, and etcd, which
+// has the public ones, has never seen them.
+func (w *secretWorld) expectKeysKept() {
+	w.Helper()
+	for _, h := range w.hosts {
+		path := strings.TrimSpace(h.Run("sh", "-c", "ls /run/berth/*/wireguard.key"))
+		if mode := strings.TrimSpace(h.Run("stat", "-c", "%a", path)); mode != "600" {
+			w.Errorf("%s: mode of the key is %s", h.Name, mode)
+		}
+		private, err := wgtypes.ParseKey(strings.TrimSpace(h.Run("cat", path)))
+		if err != nil {
+			w.Fatal(err)
+		}
+		if _, err := w.server.Try("grep", "-rqF", private.PublicKey().String(), w.TempDirOf()); err != nil {
+			w.Errorf("etcd does not have the public key of %s: %v", h.Name, err)
+		}
+		if _, err := w.server.Try("grep", "-rqF", private.String(), w.TempDirOf()); err == nil {
+			w.Errorf("etcd has the private key of %s", h.Name)
+		}
+	}
+}
+
+func (w *secretWorld) vni(h *nettest.Host, network string) uint32 {
+	w.Helper()
+	answer, err := w.call(h, api.Request{Inspect: &api.NetworkName{Name: network}})
+	if err != nil {
+		w.Fatal(err)
+	}
+	return answer.Network.VNI
+}
+
+// address is a host's on the underlay.
+func (w *secretWorld) address(h *nettest.Host, is4 bool) netip.Addr {
+	w.Helper()
+	for f := range strings.FieldsSeq(h.Run("ip", "-o", "address", "show", "dev", "eth0", "scope", "global")) {
+		if p, err := netip.ParsePrefix(f); err == nil && p.Addr().Is4() == is4 {
+			return p.Addr()
+		}
+	}
+	w.Fatalf("%s has no address", h.Name)
+	return netip.Addr{}
+}
+
+func macOf(t testing.TB, h *nettest.Host, device string) net.HardwareAddr {
+	t.Helper()
+	fields := strings.Fields(h.Run("ip", "-o", "link", "show", device))
+	mac, err := net.ParseMAC(fields[slices.Index(fields, "link/ether")+1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return mac
+}
+
+// udpFrame is an Ethernet frame with a UDP packet.
+func udpFrame(dstMAC, srcMAC net.HardwareAddr, src, dst netip.AddrPort, data []byte) []byte {
+	udp := binary.BigEndian.AppendUint16(nil, src.Port())
+	udp = binary.BigEndian.AppendUint16(udp, dst.Port())
+	udp = binary.BigEndian.AppendUint16(udp, uint16(8+len(data)))
+	udp = append(append(udp, 0, 0), data...)
+	pseudo := append(src.Addr().AsSlice(), dst.Addr().AsSlice()...)
+	pseudo = binary.BigEndian.AppendUint32(pseudo, uint32(len(udp)))
+	binary.BigEndian.PutUint16(udp[6:], checksum(append(append(pseudo, 0, 0, 0, 17), udp...)))
+
+	frame := append(append([]byte{}, dstMAC...), srcMAC...)
+	if src.Addr().Is4() {
+		ip := []byte{0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0}
+		binary.BigEndian.PutUint16(ip[2:], uint16(20+len(udp)))
+		ip = append(append(ip, src.Addr().AsSlice()...), dst.Addr().AsSlice()...)
+		binary.BigEndian.PutUint16(ip[10:], checksum(ip))
+		return append(append(append(frame, 0x08, 0x00), ip...), udp...)
+	}
+	ip := append([]byte{0x60, 0, 0, 0}, byte(len(udp)>>8), byte(len(udp)), 17, 64)
+	ip = append(append(ip, src.Addr().AsSlice()...), dst.Addr().AsSlice()...)
+	return append(append(append(frame, 0x86, 0xdd), ip...), udp...)
+}
+
+// checksum is RFC 1071's.
+func checksum(b []byte) uint16 {
+	var sum uint32
+	for i := 0; i < len(b); i += 2 {
+		sum += uint32(b[i]) << 8
+		if i+1 < len(b) {
+			sum += uint32(b[i+1])
+		}
+	}
+	for sum > 0xffff {
+		sum = sum>>16 + sum&0xffff
+	}
+	return ^uint16(sum)
+}
