@@ -160,7 +160,7 @@ func decode(k endpoint.Key, raw []byte) (*Endpoint, error) {
 		Key: r.Key, Name: r.Name, Aliases: r.Aliases, Addresses: r.Addresses,
 		Driver: r.Driver, NetNS: r.NetNS, NetNSID: r.NetNSID, Created: r.Created,
 		Internal: conf.Internal || r.Driver == "none", Served: conf.Names,
-		Server: slices.ContainsFunc(r.Ports, servesNames),
+		Server: slices.ContainsFunc(r.Ports, IsPort),
 	}
 	if r.Result != nil && !resolvconf.Empty(r.Result.DNS) {
 		e.DNS = r.Result.DNS
@@ -168,9 +168,9 @@ func decode(k endpoint.Key, raw []byte) (*Endpoint, error) {
 	return e, nil
 }
 
-// servesNames tells a port that a nameserver in a container publishes: such a
+// IsPort tells a mapping that publishes a nameserver in a container: such a
 // container wants port 53 of every address for itself.
-func servesNames(p plugins.PortMapping) bool {
+func IsPort(p plugins.PortMapping) bool {
 	last := int(p.ContainerPort) + max(int(p.Count), 1) - 1
 	return int(p.ContainerPort) <= 53 && 53 <= last
 }

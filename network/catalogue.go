@@ -67,6 +67,7 @@ func Open(o Options) (*Catalogue, error) {
 type Container struct {
 	ID       string
 	Name     string
+	Hostname string   // where it is a name of its own
 	NetNS    string   // path; empty while it does not run
 	Networks []string // it joins these when it is started
 }

@@ -34,6 +34,9 @@ func (c *Catalogue) Connect(ctx context.Context, network, ref string, ep Endpoin
 		return nil, err
 	}
 	ep.ContainerID, ep.Name, ep.NetNS = target.ID, target.Name, target.NetNS
+	if target.Hostname != "" && !slices.Contains(ep.Aliases, target.Hostname) {
+		ep.Aliases = append(slices.Clone(ep.Aliases), target.Hostname)
+	}
 	made, err := c.Attach(ctx, n.Name, ep)
 	if err != nil {
 		return nil, err

@@ -53,6 +53,9 @@ func describeContainer(c *container.Container) (network.Container, error) {
 		return network.Container{}, err
 	}
 	described := network.Container{ID: c.ID, Name: c.Name}
+	if c.Hostname != c.ShortID() && c.Hostname != c.Name {
+		described.Hostname = c.Hostname
+	}
 	if st.Status == container.Running {
 		described.NetNS = st.NetNS
 	}

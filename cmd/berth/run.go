@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/berth-net/berth/plugins"
 	"github.com/berth-net/berth/runtime/container"
 	"github.com/berth-net/berth/runtime/image"
 )
@@ -22,6 +23,7 @@ type runFlags struct {
 	name, hostname, workingDir, user, entrypoint, stopSignal, pull string
 	networks, publish, env, volumes, tmpfs                         []string
 	capAdd, capDrop, securityOpt, labels                           []string
+	aliases, dns, dnsSearch, dnsOptions                            []string
 }
 
 func runCommand() *cobra.Command {
@@ -53,7 +55,11 @@ cannot be run, 127 one that was not found, 128+N a command that signal N ended.`
 	fl.StringVar(&f.entrypoint, "entrypoint", "", "replace the image's entrypoint")
 	fl.StringVar(&f.stopSignal, "stop-signal", "", "what berth stop sends first")
 	fl.StringVar(&f.pull, "pull", string(image.PullMissing), "when to ask the registry: always, missing or never")
-	fl.StringArrayVar(&f.networks, "network", nil, "NET[:ip=ADDR][,…], host, none or container:NAME; may be repeated (default bridge)")
+	fl.StringArrayVar(&f.networks, "network", nil, "NET[:ip=ADDR][,alias=NAME][,…], host, none or container:NAME; may be repeated (default bridge)")
+	fl.StringArrayVar(&f.aliases, "network-alias", nil, "another name of the container on each of its networks")
+	fl.StringArrayVar(&f.dns, "dns", nil, "nameserver to ask, from the container's networks (default: the networks', or the host's)")
+	fl.StringArrayVar(&f.dnsSearch, "dns-search", nil, "domain to search, or a dot for none (default: the networks', or the host's)")
+	fl.StringArrayVar(&f.dnsOptions, "dns-option", nil, "option of resolv.conf, such as ndots:2")
 	fl.StringArrayVarP(&f.publish, "publish", "p", nil, "publish a port: [ADDR:]HOST:CTR[/tcp|udp|sctp]")
 	fl.StringArrayVarP(&f.env, "env", "e", nil, "set an environment variable: K=V, or K for its value here")
 	fl.StringArrayVarP(&f.volumes, "volume", "v", nil, "mount a directory or volume: SRC:DST[:ro]")
@@ -161,6 +167,7 @@ func (f *runFlags) config(img *image.Image, command []string) (*container.Config
 		Args: f.command(img, command), Env: img.Config.Env,
 		WorkingDir: or(f.workingDir, img.Config.WorkingDir), User: or(f.user, img.Config.User),
 		StopSignal: or(f.stopSignal, img.Config.StopSignal),
+		DNS:        plugins.DNS{Nameservers: f.dns, Search: f.dnsSearch, Options: f.dnsOptions},
 		Hostname:   f.hostname, Terminal: f.terminal, OpenStdin: f.interactive, AutoRemove: f.autoRemove,
 	}
 	return cfg, errors.Join(f.parseEnv(cfg), f.parseNetworks(cfg), f.parsePorts(cfg),

@@ -53,6 +53,12 @@ func (f *runFlags) parseNetworks(cfg *container.Config) error {
 	if len(f.networks) == 0 {
 		cfg.Networks = []container.NetworkConfig{{Name: "bridge"}}
 	}
+	for i, n := range cfg.Networks {
+		if n.Mode != container.ModeNetwork && len(f.aliases) > 0 {
+			errs = append(errs, fmt.Errorf("--network-alias: a container has no names of its own on --network %s", n))
+		}
+		cfg.Networks[i].Aliases = append(n.Aliases, f.aliases...)
+	}
 	return errors.Join(errs...)
 }
 

@@ -71,7 +71,7 @@ func newRuntimeHost(t *testing.T) *runtimeHost {
 	return &runtimeHost{nettest.NewHost(t, "h"), t, "rootfs:" + makeRootfs(t)}
 }
 
-var applets = []string{"sh", "cat", "chroot", "echo", "env", "grep", "hostname", "id", "ip", "ls", "mount", "ping", "ps", "pwd", "sleep", "stty", "touch", "tty", "unshare", "wget"}
+var applets = []string{"sh", "cat", "chroot", "echo", "env", "grep", "hostname", "id", "ip", "ls", "mount", "nslookup", "ping", "ps", "pwd", "sleep", "stty", "touch", "tty", "unshare", "wget"}
 
 // makeRootfs makes a root file system of Debian's static busybox.
 func makeRootfs(t *testing.T) string {

@@ -16,6 +16,7 @@ import (
 	"github.com/berth-net/berth/ipam"
 	"github.com/berth-net/berth/netns"
 	"github.com/berth-net/berth/plugins"
+	"github.com/berth-net/berth/plugins/resolvconf"
 	"github.com/berth-net/berth/state"
 )
 
@@ -118,6 +119,18 @@ func ipRanges(config []byte) []byte {
 	return c.RuntimeConfig.IPRanges
 }
 
+// dnsOf is the configuration's "dns" object.
+func dnsOf(config []byte) plugins.DNS {
+	var c struct {
+		DNS plugins.DNS `json:"dns"`
+	}
+	// What cannot be decoded the driver has refused already, or does not have.
+	if json.Unmarshal(config, &c) != nil {
+		return plugins.DNS{}
+	}
+	return c.DNS
+}
+
 // isTaken tells the errors that the end of another attachment may cure.
 func isTaken(err error) bool {
 	return errors.Is(err, ipam.ErrExhausted) || errors.Is(err, ipam.ErrInUse) || errors.Is(err, firewall.ErrPortTaken)
@@ -196,8 +209,13 @@ func (a *Attachment) Abort(cause error) error {
 	return errors.Join(append(errs, a.close())...)
 }
 
-// Done marks the record ready with the result.
+// Done marks the record ready with the result. Its DNS is what the runtime has
+// set (the capability dns), over the configuration's, over the IPAM's.
 func (a *Attachment) Done(result *plugins.Result) error {
+	result.DNS = resolvconf.Over(dnsOf(a.req.Config), result.DNS)
+	if set := a.req.Runtime.DNS; set != nil {
+		result.DNS = resolvconf.Over(*set, result.DNS)
+	}
 	a.Record.Phase, a.Record.Result = endpoint.Ready, result
 	err := a.store.Update(func(tx *state.Tx) error { return endpoint.Put(tx, a.Record) })
 	if err != nil {

@@ -14,7 +14,7 @@ type Networks struct{ Catalogue *network.Catalogue }
 func (n Networks) Attach(ctx context.Context, a Attachment) (*Endpoint, error) {
 	attached, err := n.Catalogue.Attach(ctx, a.Name, network.Endpoint{
 		ContainerID: a.ContainerID, Name: a.ContainerName, NetNS: a.NetNS, IfName: a.IfName,
-		IPs: a.IPs, MAC: a.MAC, Aliases: a.Aliases, Ports: a.Ports,
+		IPs: a.IPs, MAC: a.MAC, Aliases: a.Aliases, Ports: a.Ports, DNS: a.DNS,
 	})
 	if err != nil {
 		return nil, err

@@ -57,6 +57,7 @@ type Config struct {
 
 	Networks []NetworkConfig       `json:"networks,omitempty"`
 	Ports    []plugins.PortMapping `json:"ports,omitempty"`
+	DNS      plugins.DNS           `json:"dns,omitzero"` // over what the networks and the host say
 	Mounts   []volume.Mount        `json:"mounts,omitempty"`
 
 	AutoRemove bool     `json:"autoRemove,omitempty"`

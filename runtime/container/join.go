@@ -15,12 +15,18 @@ func (s *supervisor) joinNetworks(ctx context.Context) error {
 	for _, n := range s.c.Networks {
 		switch n.Mode {
 		case ModeHost:
-			return nil
+			return s.openNames()
 		case ModeContainer:
-			return s.shareNetwork(n.Name)
+			if err := s.shareNetwork(n.Name); err != nil {
+				return err
+			}
+			return s.openNames()
 		}
 	}
 	if err := s.makeNetNS(); err != nil {
+		return err
+	}
+	if err := s.openNames(); err != nil {
 		return err
 	}
 	// Before the first attachment: one that fails half-way is recorded too.
@@ -33,8 +39,9 @@ func (s *supervisor) joinNetworks(ctx context.Context) error {
 		if n.IfName == "" {
 			n.IfName = fmt.Sprintf("eth%d", i)
 		}
+		n.Aliases = s.aliasesOn(n)
 		ep, err := s.net.Attach(ctx, Attachment{
-			ContainerID: s.c.ID, ContainerName: s.c.Name, NetNS: s.st.NetNS, NetworkConfig: n, Ports: ports,
+			ContainerID: s.c.ID, ContainerName: s.c.Name, NetNS: s.st.NetNS, NetworkConfig: n, Ports: ports, DNS: s.settings(),
 		})
 		if err != nil {
 			return fmt.Errorf("connect container %s to network %s: %w", s.c.Name, n.Name, err)

@@ -17,7 +17,7 @@ import (
 // its /etc files, volumes, bind mounts and tmpfs, a parent before what is
 // mounted below it.
 func (s *supervisor) extraMounts(rootfs string) ([]specs.Mount, error) {
-	mounts, err := s.c.writeEtcFiles(s.st.Endpoints, s.st.NetNS == "")
+	mounts, err := s.writeEtcFiles()
 	if err != nil {
 		return nil, err
 	}

@@ -42,6 +42,7 @@ type Attachment struct {
 	NetNS                      string // path
 	NetworkConfig
 	Ports []plugins.PortMapping
+	DNS   *plugins.DNS // set for the container; nil: nothing
 }
 
 // Networker attaches containers to networks.

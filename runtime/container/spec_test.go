@@ -99,11 +99,3 @@ func TestMergeEnv(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
-
-func TestResolversOnTheLoopbackAreLeftOut(t *testing.T) {
-	t.Parallel()
-	got := withoutLoopback("nameserver 127.0.0.53\nnameserver 192.0.2.1\nnameserver ::1\nsearch example\n")
-	if got != "nameserver 192.0.2.1\nsearch example\n" {
-		t.Errorf("%q", got)
-	}
-}

@@ -33,6 +33,7 @@ type supervisor struct {
 	conn    io.ReadCloser
 	log     *logFile
 	mounts  *mountThread
+	names   *names
 	st      State
 	undo    []func() error
 	sandbox *libcontainer.Container

@@ -3,15 +3,19 @@ package container
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"path"
+	"regexp"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-net/berth/plugins/resolvconf"
 )
 
 // validate refuses a configuration before anything of it is made.
 func (c *Config) validate() error {
-	return errors.Join(ValidateName(c.Name), c.validateProcess(), c.validateNetworks())
+	return errors.Join(ValidateName(c.Name), c.validateProcess(), c.validateNetworks(), c.validateDNS())
 }
 
 func (c *Config) validateProcess() error {
@@ -46,6 +50,33 @@ func (c *Config) validateNetworks() error {
 	}
 	return nil
 }
+
+// validateDNS looks at what goes into resolv.conf(5).
+func (c *Config) validateDNS() error {
+	for _, n := range c.Networks {
+		if n.Mode == ModeContainer && !resolvconf.Empty(c.DNS) {
+			return fmt.Errorf("nameservers: %w with --network %s: the container shares those of the other", ErrInvalid, n)
+		}
+	}
+	for _, text := range c.DNS.Nameservers {
+		if _, err := netip.ParseAddr(text); err != nil {
+			return fmt.Errorf("nameserver %q: %w: want an address", text, ErrInvalid)
+		}
+	}
+	for _, suffix := range c.DNS.Search {
+		if suffix != "." && (len(suffix) > 253 || !validHostname.MatchString(strings.TrimSuffix(suffix, "."))) {
+			return fmt.Errorf("search domain %q: %w: want a domain, or a dot alone for none", suffix, ErrInvalid)
+		}
+	}
+	for _, option := range c.DNS.Options {
+		if !validOption.MatchString(option) {
+			return fmt.Errorf("resolver option %q: %w: want one of resolv.conf, such as ndots:2", option, ErrInvalid)
+		}
+	}
+	return nil
+}
+
+var validOption = regexp.MustCompile(`^[a-z0-9-]+(:[0-9]+)?$`)
 
 func (n NetworkConfig) String() string {
 	switch n.Mode {
