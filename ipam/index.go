@@ -20,6 +20,7 @@ import (
 //	r FIRST            the last address of a run of used addresses
 //	q RANGE SEQUENCE   addresses in the order in which they were freed
 //	n RANGE            how many those are
+//	x ADDRESS          a conflict about it (JSON)
 //
 // An address is used from its first lease on: while it is leased and, after
 // that, while it waits in its range's queue. Runs of used addresses are kept
@@ -32,6 +33,8 @@ const (
 	keyRun     = 'r'
 	keyQueue   = 'q'
 	keyCount   = 'n'
+
+	keyConflict = 'x'
 )
 
 // maxFreed bounds the queue of freed addresses of a range: beyond it the
@@ -179,6 +182,9 @@ func (x index) lease(a netip.Addr, r *Range, h holder) error {
 		err = x.unqueue(old)
 	}
 	if err != nil {
+		return err
+	}
+	if err := x.b.Delete(key(keyConflict, addrBytes(a))); err != nil {
 		return err
 	}
 	u := use{leased: true, scope: r.scope(), holder: h}

@@ -68,7 +68,8 @@ type Request struct {
 	Key    endpoint.Key
 	Static []netip.Prefix // each must lie in a range; a set without one gets a free address
 	MAC    net.HardwareAddr
-	Name   string // of the container, for reservations
+	Name   string       // of the container, for reservations
+	Avoid  []netip.Addr // found in use on the segment: given up, and not given
 
 	// NetNS and NetNSID tell when a lease that has no endpoint's record is
 	// dead. They may be empty.

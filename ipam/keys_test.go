@@ -126,7 +126,7 @@ func TestUsage(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	usage := ipam.Usages(b.config, b.holdings())
+	usage := ipam.Usages(b.config, b.holdings(), nil)
 	// Of 14 hosts: the gateway, four excluded, one reserved.
 	if u := usage[0]; u.Size.String() != "8" || u.Used != 2 || u.Free.String() != "7" {
 		t.Errorf("IPv4: size %v, used %d, free %v; want 8, 2, 7", u.Size, u.Used, u.Free)

@@ -82,7 +82,7 @@ func (x index) fill(c *Config, req Request, kept, wanted []netip.Addr) ([]Addres
 		if !a.IsValid() && wanted[i].IsValid() {
 			a, err = wanted[i], x.take(set.subnetOf(wanted[i]), wanted[i], h)
 		} else if !a.IsValid() {
-			a, err = x.takeAny(set, h)
+			a, err = x.takeAny(set, &req, h)
 		}
 		if err != nil {
 			return nil, err
@@ -105,18 +105,20 @@ func (x index) take(r *Range, a netip.Addr, h holder) error {
 	return x.lease(a, r, h)
 }
 
-func (x index) takeAny(set RangeSet, h holder) (netip.Addr, error) {
+// takeAny leases the first free address. Those that the request refuses have
+// just been freed, so that a range that offers one has nothing else.
+func (x index) takeAny(set RangeSet, req *Request, h holder) (netip.Addr, error) {
 	for i := range set {
 		a, ok, err := x.pick(&set[i])
 		if err != nil {
 			return a, err
 		}
-		if ok {
+		if ok && !req.refuses(a) {
 			return a, x.lease(a, &set[i], h)
 		}
 	}
 	return netip.Addr{}, plugins.Errorf(plugins.CodeTryAgain,
-		"%w: every address of %s is leased, reserved or excluded; delete an attachment or widen the range", ErrExhausted, set)
+		"%w: every address of %s is leased, reserved, excluded or another machine's; delete an attachment or widen the range", ErrExhausted, set)
 }
 
 // keep is, for each set, the address that the holder has of it already and
@@ -125,7 +127,7 @@ func (c *Config) keep(held, wanted []netip.Addr, req *Request) []netip.Addr {
 	kept := make([]netip.Addr, len(c.Ranges))
 	for i, set := range c.Ranges {
 		for _, a := range held {
-			if wanted[i].IsValid() && wanted[i] != a || slices.Contains(kept, a) {
+			if wanted[i].IsValid() && wanted[i] != a || slices.Contains(kept, a) || req.refuses(a) {
 				continue
 			}
 			if c.allows(set, a, req) == nil {

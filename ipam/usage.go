@@ -15,15 +15,22 @@ type Usage struct {
 	Size    *big.Int     `json:"size"` // without gateway, exclusions and reservations
 	Used    int          `json:"used"` // leased now
 	Free    *big.Int     `json:"free"`
+	Taken   []Conflict   `json:"taken,omitempty"` // by other machines of the segment
 }
 
 // Usages is the usage of each range, in the configuration's order, by what is
-// held of the network.
-func Usages(c *Config, held []Holding) []Usage {
+// held of the network and what other machines were found to have.
+func Usages(c *Config, held []Holding, taken []Conflict) []Usage {
 	var all []Usage
 	for _, set := range c.Ranges {
 		for i := range set {
-			all = append(all, set[i].usage(held))
+			u := set[i].usage(held)
+			for _, t := range taken {
+				if set[i].run().contains(t.Address) {
+					u.Taken = append(u.Taken, t)
+				}
+			}
+			all = append(all, u)
 		}
 	}
 	return all

@@ -29,6 +29,9 @@ func (c *Config) wanted(req *Request) ([]netip.Addr, error) {
 		if !wanted[i].IsValid() {
 			wanted[i] = c.reservedIn(i, req)
 		}
+		if req.refuses(wanted[i]) {
+			return nil, fmt.Errorf("%w: another machine of the segment has %s, which was asked for or is reserved", ErrInUse, wanted[i])
+		}
 	}
 	return wanted, nil
 }

@@ -12,8 +12,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrAddressTaken says that another machine of the segment has an address.
+// ErrAddressTaken says that another machine of the segment has an address; the
+// error is a *TakenError.
 var ErrAddressTaken = errors.New("address is in use on the segment")
+
+// TakenError tells which machine has which address.
+type TakenError struct {
+	Addr netip.Addr
+	MAC  net.HardwareAddr
+}
+
+func (e *TakenError) Error() string {
+	return fmt.Sprintf("%v: %s answers for %s", ErrAddressTaken, e.MAC, e.Addr)
+}
+
+// Is tells that it is ErrAddressTaken.
+func (e *TakenError) Is(target error) bool { return target == ErrAddressTaken }
 
 // The first wait of RFC 5227 is a second and more, for segments whose
 // switches are slow to forward; an Add waits for a third of one.
@@ -94,7 +108,7 @@ func awaitOwner(fd int, own net.HardwareAddr, addrs []netip.Prefix, until time.T
 		owner, mac := claim(frame[:n])
 		for _, p := range addrs {
 			if owner == p.Addr() && !bytes.Equal(mac, own) {
-				return fmt.Errorf("%w: %s answers for %s", ErrAddressTaken, mac, owner)
+				return &TakenError{owner, bytes.Clone(mac)}
 			}
 		}
 	}

@@ -257,3 +257,19 @@ func TestFilters(t *testing.T) {
 		}
 	}
 }
+
+// Its containers are machines of the DHCP server's segment.
+func TestABridgeWithDHCPIsNoGateway(t *testing.T) {
+	t.Parallel()
+	c, _ := catalogue(t)
+	n := create(t, c, network.CreateSpec{Name: "lan", IPAM: "dhcp", Options: map[string]string{"bridge": "br0"}})
+	conf := string(n.Config)
+	for _, key := range []string{"isGateway", "ipMasq", "ranges"} {
+		if strings.Contains(conf, key) {
+			t.Errorf("%s is in %s", key, conf)
+		}
+	}
+	if !strings.Contains(conf, `"dhcp"`) || !strings.Contains(conf, `"br0"`) {
+		t.Errorf("configuration %s", conf)
+	}
+}

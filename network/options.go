@@ -41,9 +41,13 @@ var drivers = map[string]driver{
 
 func fillBridge(s CreateSpec, plugin map[string]any) {
 	plugin["bridge"] = bridgeName(s.Name)
-	plugin["isGateway"] = true
-	plugin["ipMasq"] = !s.Internal
 	plugin["hairpinMode"] = true
+	// A DHCP server's gateway is a machine of the segment: the bridge must
+	// not have its address, nor hide the containers from it.
+	if s.IPAM != "dhcp" {
+		plugin["isGateway"] = true
+		plugin["ipMasq"] = !s.Internal
+	}
 	if s.Internal {
 		plugin["internal"] = true
 	}

@@ -21,11 +21,15 @@ func (c *Catalogue) Usage(name string) ([]ipam.Usage, error) {
 		return nil, err
 	}
 	var held []ipam.Holding
+	var taken []ipam.Conflict
 	err = c.store.View(func(tx *state.Tx) (err error) {
-		held, err = ipam.Holdings(tx, n.Name)
+		if held, err = ipam.Holdings(tx, n.Name); err != nil {
+			return err
+		}
+		taken, err = ipam.Conflicts(tx, n.Name)
 		return err
 	})
-	return ipam.Usages(conf, held), err
+	return ipam.Usages(conf, held, taken), err
 }
 
 // ipam is the decoded "ipam" object of the network's first plugin that has

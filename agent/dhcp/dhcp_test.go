@@ -17,6 +17,7 @@ import (
 	"github.com/berth-net/berth/endpoint"
 	"github.com/berth-net/berth/nettest"
 	"github.com/berth-net/berth/plugins"
+	"github.com/berth-net/berth/plugins/bridge"
 	client "github.com/berth-net/berth/plugins/dhcp"
 	"github.com/berth-net/berth/plugins/macvlan"
 	"github.com/berth-net/berth/state"
@@ -229,42 +230,87 @@ func TestWithoutAnAgent(t *testing.T) {
 	}
 }
 
-// The whole way: the macvlan driver executes the plugin dhcp of berth-cni.
-func TestMacvlanGetsItsAddressByDHCP(t *testing.T) {
+// The whole way: a driver executes the plugin dhcp of berth-cni. The bridge
+// has the host's end of the segment as a port.
+func TestDriversGetTheirAddressesByDHCP(t *testing.T) {
 	t.Parallel()
-	s := newSegment(t)
+	bin := buildPlugins(t)
+	for name, driver := range map[string]struct {
+		config string
+		host   func(*segment)
+		new    func(*state.Store) plugins.Driver
+	}{
+		"macvlan": {`"type":"macvlan","master":"eth0"`, func(*segment) {}, func(s *state.Store) plugins.Driver { return macvlan.New(s) }},
+		"bridge": {`"type":"bridge","bridge":"br0"`, func(s *segment) {
+			s.host.Run("ip", "link", "add", "br0", "type", "bridge", "forward_delay", "0")
+			s.host.Run("ip", "link", "set", "br0", "up")
+			s.host.Run("ip", "address", "flush", "dev", "eth0")
+			s.host.Run("ip", "link", "set", "eth0", "master", "br0")
+		}, func(s *state.Store) plugins.Driver { return bridge.New(s) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSegment(t)
+			driver.host(s)
+			s.attachAndDetach(bin, `{"cniVersion":"1.0.0","name":"lan",`+driver.config+`,"ipam":{"type":"dhcp","daemonSocketPath":"`+s.socket+`",
+				"ipv6":true,"routes":[{"dst":"2001:db8::/64"}]}}`, driver.new)
+		})
+	}
+}
+
+// buildPlugins is a directory with the plugin dhcp.
+func buildPlugins(t *testing.T) string {
+	t.Helper()
 	dir := t.TempDir()
 	build := exec.Command("go", "build", "-o", filepath.Join(dir, "dhcp"), "github.com/berth-net/berth/cmd/berth-cni")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	c := s.host.NewContainer("c1")
-	req := s.request(c, `,"ipv6":true,"routes":[{"dst":"2001:db8::/64"}]`)
-	req.Path = []string{dir}
-	on := func(call func(*macvlan.Driver) error) {
-		t.Helper()
-		err := s.host.Do(func() error {
-			store, err := state.Default()
-			if err != nil {
-				return err
-			}
-			return call(macvlan.New(store))
-		})
+	return dir
+}
+
+// on calls a driver on the host.
+func (s *segment) on(create func(*state.Store) plugins.Driver, call func(plugins.Driver) error) {
+	s.Helper()
+	err := s.host.Do(func() error {
+		store, err := state.Default()
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
+		return call(create(store))
+	})
+	if err != nil {
+		s.Fatal(err)
 	}
-	on(func(d *macvlan.Driver) error { _, err := d.Add(context.Background(), req); return err })
+}
+
+// attachAndDetach has a driver's ADD, CHECK and DEL with the plugins in bin.
+func (s *segment) attachAndDetach(bin, config string, driver func(*state.Store) plugins.Driver) {
+	s.Helper()
+	c := s.host.NewContainer("c1")
+	req := s.request(c, "")
+	req.Config, req.Path = []byte(config), []string{bin}
+	s.on(driver, func(d plugins.Driver) error { _, err := d.Add(context.Background(), req); return err })
 	c.Ping("192.0.2.1")
-	c.Ping("2001:db8::1")
-	if got := c.Run("ip", "address", "show", "eth0"); !strings.Contains(got, "192.0.2.1") || !strings.Contains(got, "2001:db8::1") {
-		t.Errorf("addresses:\n%s", got)
+	six := strings.Contains(config, `"ipv6":true`)
+	if six {
+		c.Ping("2001:db8::1")
 	}
-	on(func(d *macvlan.Driver) error { return d.Check(context.Background(), req) })
-	on(func(d *macvlan.Driver) error { return d.Del(context.Background(), req) })
+	if got := c.Run("ip", "address", "show", "eth0"); !strings.Contains(got, "192.0.2.1") || strings.Contains(got, "inet6") != six {
+		s.Errorf("addresses:\n%s", got)
+	}
+	if got := c.Run("ip", "route"); !strings.Contains(got, "default via 192.0.2.1 dev eth0") {
+		s.Errorf("routes:\n%s", got)
+	}
+	s.on(driver, func(d plugins.Driver) error { return d.Check(context.Background(), req) })
+	s.on(driver, func(d plugins.Driver) error { return d.Del(context.Background(), req) })
 	s.logged("DHCPRELEASE(eth0) 192.0.2.")
-	if got := c.Run("ip", "-o", "link"); strings.Contains(got, "eth0") {
-		t.Errorf("the device is left:\n%s", got)
+	if six {
+		s.logged("DHCPRELEASE(eth0) 00:03:00:01:")
 	}
+	if got := c.Run("ip", "-o", "link"); strings.Contains(got, "eth0") {
+		s.Errorf("the device is left:\n%s", got)
+	}
+	s.on(driver, func(d plugins.Driver) error { return d.Del(context.Background(), req) })
 }

@@ -20,11 +20,12 @@ import (
 // without the address.
 var errRefused = errors.New("the server refuses the address")
 
-// A message is repeated after tryFor, and sent so many times: an Add ends
-// within 12 s where no server answers.
+// A message is repeated after tryFor, then after twice that and so on. An Add
+// asks for acquireWithin at most where no server answers.
 const (
-	tryFor = 3 * time.Second
-	tries  = 4
+	tryFor        = 800 * time.Millisecond
+	tries         = 4
+	acquireWithin = 12 * time.Second
 )
 
 // Where there is no lease, it is asked for again after a second, and then
@@ -131,7 +132,7 @@ func (l *lease) acquire(ctx context.Context) error {
 		return err
 	}
 	for _, p := range l.parts {
-		b, err := p.acquire(ctx)
+		b, err := p.tryAcquire(ctx)
 		if err != nil {
 			l.release(context.WithoutCancel(ctx))
 			return err
@@ -139,6 +140,12 @@ func (l *lease) acquire(ctx context.Context) error {
 		p.set(b)
 	}
 	return nil
+}
+
+func (p *part) tryAcquire(ctx context.Context) (*binding, error) {
+	limited, cancel := context.WithTimeout(ctx, acquireWithin)
+	defer cancel()
+	return p.acquire(limited)
 }
 
 func (l *lease) answer() *contract.Answer {
@@ -264,7 +271,7 @@ func (l *lease) lose(p *part, old *binding, cause error) error {
 
 // regain asks for a binding anew.
 func (l *lease) regain(ctx context.Context, p *part) (next time.Time, err error) {
-	fresh, err := p.acquire(ctx)
+	fresh, err := p.tryAcquire(ctx)
 	if errors.Is(err, errGone) || ctx.Err() != nil {
 		return next, err
 	}

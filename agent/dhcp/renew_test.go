@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
 	"github.com/berth-net/berth/nettest"
+	"github.com/berth-net/berth/plugins"
 	client "github.com/berth-net/berth/plugins/dhcp"
 )
 
@@ -158,5 +160,23 @@ func TestOptionsAreSentAndAskedFor(t *testing.T) {
 	}
 	if len(r.Routes) != 1 || r.Routes[0].Priority != 7 {
 		t.Errorf("routes %+v, want one of priority 7", r.Routes)
+	}
+}
+
+// Nobody answers: what ADD says comes before its caller gives up.
+func TestASilentSegmentIsToldInTime(t *testing.T) {
+	t.Parallel()
+	s := newWire(t)
+	s.startAgent()
+	c := s.host.NewContainer("c1")
+	s.device(c)
+	begin := time.Now()
+	_, err := client.New().Add(t.Context(), s.request(c, ""))
+	var coded *plugins.Error
+	if !errors.As(err, &coded) || coded.Code != plugins.CodeTryAgain || time.Since(begin) > 20*time.Second {
+		t.Errorf("after %s: %v, want code 11 within 12 s", time.Since(begin), err)
+	}
+	if n := len(s.records()); n != 0 {
+		t.Errorf("%d records are left", n)
 	}
 }

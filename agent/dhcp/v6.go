@@ -107,7 +107,7 @@ func (p *v6) release(ctx context.Context, b *binding) error {
 
 // releaseWithin bounds the wait for the answer to a Release, which section
 // 18.2.7 has a client send again: a container's end waits for it.
-const releaseWithin = tryFor + time.Second
+const releaseWithin = 4 * time.Second
 
 // exchange sends what the server gave and waits for the reply. A Rebind names
 // no server (section 16.7).

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -52,6 +53,7 @@ type Attachment struct {
 	store *state.Store
 	req   *plugins.Request
 	guard *state.Guard
+	avoid []netip.Addr // that other machines of the segment have
 	undo  []func() error
 }
 
@@ -142,11 +144,14 @@ func isTaken(err error) bool {
 // speaks through that device, and dhcp's own ADD brings it up. When it fails
 // the caller aborts.
 func (a *Attachment) Delegate(ctx context.Context) error {
-	if a.IPAM == nil || a.IPAM.Embedded() {
+	if !a.Delegated() {
 		return nil
 	}
 	return a.delegateAdd(ctx)
 }
+
+// Delegated tells whether another IPAM plugin gives the addresses.
+func (a *Attachment) Delegated() bool { return a.IPAM != nil && !a.IPAM.Embedded() }
 
 // take is the transaction of Begin.
 func (a *Attachment) take(tx *state.Tx) error {
@@ -166,6 +171,12 @@ func (a *Attachment) take(tx *state.Tx) error {
 	if err := firewall.ClaimPorts(tx, a.Record.Key, a.Record.Ports); err != nil {
 		return err
 	}
+	return a.lease(tx)
+}
+
+// lease takes the addresses, or others where some are to be avoided, and
+// writes the record.
+func (a *Attachment) lease(tx *state.Tx) (err error) {
 	if a.IPAM != nil && a.IPAM.Embedded() {
 		if a.Addresses, err = ipam.Lease(tx, a.IPAM, a.leaseRequest()); err != nil {
 			return err
@@ -184,6 +195,7 @@ func (a *Attachment) leaseRequest() ipam.Request {
 		Static: slices.Concat(a.req.Runtime.IPs, a.req.Args.IPs),
 		MAC:    a.req.MAC(),
 		Name:   a.Record.Name,
+		Avoid:  a.avoid,
 
 		NetNS: a.Record.NetNS, NetNSID: a.Record.NetNSID,
 	}

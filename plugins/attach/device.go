@@ -15,6 +15,8 @@ type Device struct {
 	Conn *netdev.Conn
 	a    *Attachment
 	late bool // the addresses came after the device was made
+
+	probed, pinned bool
 }
 
 // Make makes the container's device by create, down, and sets what must hold
@@ -87,6 +89,7 @@ type Setup struct {
 	Routes []plugins.Route
 	Detect bool // duplicate addresses
 	Wire   bool // the segment goes beyond this host, and may lose a frame
+	Pinned bool // the device is made for the addresses: others in place of taken ones would not do
 }
 
 // Configure gives the device, which is up, its addresses and routes and tells
@@ -99,12 +102,13 @@ func (d *Device) Configure(s Setup) error {
 			return err
 		}
 	}
-	if err := d.probe(); err != nil {
-		return err
-	}
 	// An IPv6 address that is given before the kernel knows of the carrier
 	// answers neighbours only a second later.
 	if err := d.Conn.SyncCarrier(d.Name); err != nil {
+		return err
+	}
+	d.pinned = s.Pinned
+	if err := d.Probe(); err != nil {
 		return err
 	}
 	b := new(netdev.Batch)
@@ -132,18 +136,4 @@ func (d *Device) announce(b *netdev.Batch, wire bool) {
 			b.Resolve(d.Index, addr.Gateway)
 		}
 	}
-}
-
-// probe makes sure that nobody on the segment has the addresses, where the
-// configuration asks for that. The caller's next try gets other addresses:
-// those that are given back are the last to be given again.
-func (d *Device) probe() error {
-	if d.a.IPAM == nil || !d.a.IPAM.Probe {
-		return nil
-	}
-	err := d.a.Container.Do(func() error { return netdev.Probe(d.Device, d.a.Record.Addresses) })
-	if errors.Is(err, netdev.ErrAddressTaken) {
-		return plugins.Errorf(plugins.CodeTryAgain, "%w; exclude it in ipam.exclude if it stays", err)
-	}
-	return err
 }

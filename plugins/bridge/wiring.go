@@ -52,7 +52,7 @@ func (w *wiring) connect(ctx context.Context) (_ *plugins.Result, err error) {
 		return nil, err
 	}
 	defer w.dev.Close()
-	if err := w.a.Delegate(ctx); err != nil {
+	if err := w.settleAddresses(ctx); err != nil {
 		return nil, err
 	}
 	gateways := w.gateways()
@@ -146,12 +146,40 @@ func (w *wiring) gateways() (list []netip.Prefix) {
 	return list
 }
 
+// settleAddresses has a delegate give the addresses, and finds out which the
+// segment behind the bridge leaves free. Both speak on that segment, so that
+// both ends of the pair come up before.
+func (w *wiring) settleAddresses(ctx context.Context) error {
+	if !w.a.Delegated() && !w.a.Probes() {
+		return nil
+	}
+	if err := w.open(); err != nil {
+		return err
+	}
+	if err := w.a.Delegate(ctx); err != nil {
+		return err
+	}
+	return w.dev.Probe()
+}
+
+// open brings both ends up, and waits for the kernel to know: the host's end
+// forwards, and the bridge too, once it knows of their carriers.
+func (w *wiring) open() error {
+	b := new(netdev.Batch)
+	b.ChangeLink(w.a.Record.HostIfName, netdev.LinkChange{Up: true})
+	if err := w.host.Do(b); err != nil || w.conf.DisableContainerInterface {
+		return err
+	}
+	if err := w.dev.Up(); err != nil {
+		return err
+	}
+	return errors.Join(w.host.SyncCarrier(w.a.Record.HostIfName), w.host.SyncCarrier(w.bridge.Name))
+}
+
 // bringUp brings the host's end up first, so that the container's has a
 // carrier when it announces itself.
 func (w *wiring) bringUp() error {
-	b := new(netdev.Batch)
-	b.ChangeLink(w.a.Record.HostIfName, netdev.LinkChange{Up: true})
-	if err := w.host.Do(b); err != nil {
+	if err := w.open(); err != nil {
 		return err
 	}
 	if !w.conf.DisableContainerInterface {
@@ -162,15 +190,8 @@ func (w *wiring) bringUp() error {
 	return w.limit()
 }
 
-// configure sets the container's device up. The host's end forwards, and the
-// bridge too, once the kernel knows of their carriers.
+// configure sets the container's device up.
 func (w *wiring) configure() error {
-	if err := w.dev.Up(); err != nil {
-		return err
-	}
-	if err := errors.Join(w.host.SyncCarrier(w.a.Record.HostIfName), w.host.SyncCarrier(w.bridge.Name)); err != nil {
-		return err
-	}
 	err := w.dev.Configure(attach.Setup{Routes: w.routes(), Detect: w.conf.EnableDAD})
 	if err != nil || !w.conf.EnableDAD {
 		return err
