@@ -13,8 +13,6 @@ func TestBadConfigurationsAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, bad := range []string{
 		`{"bridge":"a/b"}`, `{"bridge":"sixteen-letters-"}`, `{"mtu":-1}`, `{"mtu":70000}`, `{"hairpinMode":true,"promiscMode":true}`,
-		`{"vlan":4095}`, `{"vlan":-1}`, `{"vlanTrunk":[{}]}`, `{"vlanTrunk":[{"id":5,"minID":1,"maxID":2}]}`, `{"vlanTrunk":[{"minID":9,"maxID":2}]}`,
-		`{"vlan":5,"isGateway":true}`, `{"vlan":5,"isDefaultGateway":true}`,
 		`{"ipMasqBackend":"ipfw"}`, `{"firewallBackend":"pf"}`, `{"disableContainerInterface":true,"ipam":{"type":"berth-ipam"}}`,
 	} {
 		_, err := parse([]byte(bad))
@@ -35,7 +33,9 @@ func TestVLANKeysThatCannotBe(t *testing.T) {
 		`{"vlanTrunk":[{"minID":7,"maxID":5}]}`:                 "7 to 5",
 		`{"vlanTrunk":[{}]}`:                                    "vlanTrunk[0]",
 	} {
-		if _, err := parse([]byte(bad)); err == nil || !strings.Contains(err.Error(), word) {
+		_, err := parse([]byte(bad))
+		var coded *plugins.Error
+		if !errors.As(err, &coded) || coded.Code != plugins.CodeInvalidConfig || !strings.Contains(err.Error(), word) {
 			t.Errorf("%s: %v", bad, err)
 		}
 	}
