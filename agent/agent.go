@@ -48,7 +48,8 @@ type Agent struct {
 	started  time.Time
 	instance string          // of this boot
 	cluster  *cluster.Client // nil: one host
-	dirty    chan struct{}   // asks for a repair
+	watch    *netdev.Watch
+	dirty    chan struct{} // asks for a repair
 	metrics  *metrics
 
 	// telling orders what the cluster is told: all of the records, read at one
@@ -60,6 +61,7 @@ type Agent struct {
 	secret   *encryption // nil: one host
 	dev      *netdev.Handle
 	herald   *netdev.Herald
+	local    netip.Addr // VTEP that the cluster was told
 	segments map[string]*plane.Segment
 	places   map[string]*api.Segment // what Attach answered last
 	claimed  map[string]time.Time    // static addresses just given
@@ -81,8 +83,13 @@ func New(o Options) (*Agent, error) {
 		dev.Close()
 		return nil, err
 	}
+	watch, err := netdev.NewWatch()
+	if err != nil {
+		dev.Close()
+		return nil, errors.Join(err, herald.Close())
+	}
 	a := &Agent{
-		Options: o, started: time.Now(), dev: dev, herald: herald, dirty: make(chan struct{}, 1), metrics: newMetrics(),
+		Options: o, started: time.Now(), dev: dev, herald: herald, watch: watch, dirty: make(chan struct{}, 1), metrics: newMetrics(),
 		segments: map[string]*plane.Segment{}, places: map[string]*api.Segment{}, claimed: map[string]time.Time{},
 		coming: map[endpoint.Key]*cluster.Endpoint{},
 	}
@@ -110,6 +117,7 @@ func (a *Agent) close() {
 		a.secret.mesh.Close()
 	}
 	a.dev.Close()
+	_ = a.watch.Close() // closed already when Run ends
 	a.trouble("close packet socket", a.herald.Close())
 }
 
@@ -119,6 +127,7 @@ func (a *Agent) introduce() error {
 	if err != nil {
 		return err
 	}
+	a.local = address
 	h := cluster.Host{Name: a.Name, Instance: a.instance, Address: address}
 	a.describe(&h)
 	return a.cluster.SetHost(h)
@@ -137,6 +146,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer wg.Wait()
 	defer cancel()
 	context.AfterFunc(ctx, func() { l.Close() })
+	context.AfterFunc(ctx, func() { a.watch.Close() })
 	if err := a.serveMetrics(ctx); err != nil {
 		return errors.Join(err, l.Close())
 	}

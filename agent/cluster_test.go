@@ -39,6 +39,10 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, runAgent(name))
 		os.Exit(1)
 	}
+	if n := os.Getenv(swarmSize); n != "" {
+		fmt.Fprintln(os.Stderr, runSwarm(n))
+		os.Exit(1)
+	}
 	os.Exit(m.Run())
 }
 
@@ -203,6 +207,15 @@ func (w *world) add(h *nettest.Host, name string) *member {
 func (w *world) addTo(h *nettest.Host, name, network, config string) *member {
 	w.Helper()
 	return w.addWith(h, name, func(req *plugins.Request) { req.Name, req.Config = network, []byte(config) })
+}
+
+func (w *world) delFrom(network, config string, m *member) {
+	w.Helper()
+	req := request(m.Container)
+	req.Name, req.Config = network, []byte(config)
+	if err := on(m.host, func(d *overlay.Driver) error { return d.Del(context.Background(), req) }); err != nil {
+		w.Errorf("del %s: %v", m.Name, err)
+	}
 }
 
 // addWith adds a container by a request that ask has changed.

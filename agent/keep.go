@@ -4,14 +4,13 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"time"
-
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"github.com/berth-net/berth/agent/cluster"
 	"github.com/berth-net/berth/agent/plane"
 	"github.com/berth-net/berth/endpoint"
+	"github.com/berth-net/berth/netdev"
 	"github.com/berth-net/berth/plugins/overlay"
 )
 
@@ -133,20 +132,21 @@ func (a *Agent) follow(change cluster.Change) {
 		a.install()
 	}
 	view := a.cluster.View()
-	var errs []error
-	a.mu.Lock()
-	// Before the ways: a frame would leave for a peer that is not one yet.
-	errs = append(errs, a.updatePeers())
+	ways, neighbours := map[string][]plane.Way{}, map[string][]plane.Neighbour{}
 	for _, e := range change.Endpoints {
-		s := a.segments[e.Network]
-		if s == nil {
-			continue
-		}
 		vtep, ok := view.Way(e.Network, e.MAC, a.Name)
-		errs = append(errs, s.SetWay(e.MAC, vtep, ok))
+		ways[e.Network] = append(ways[e.Network], plane.Way{MAC: e.MAC, VTEP: vtep, Known: ok})
 		for _, addr := range e.Addresses {
 			mac, ok := view.Holder(e.Network, addr, a.Name)
-			errs = append(errs, s.SetNeighbour(addr, mac, ok))
+			neighbours[e.Network] = append(neighbours[e.Network], plane.Neighbour{Addr: addr, MAC: mac, Known: ok})
+		}
+	}
+	a.mu.Lock()
+	// Before the ways: a frame would leave for a peer that is not one yet.
+	errs := []error{a.updatePeers()}
+	for network := range ways {
+		if s := a.segments[network]; s != nil {
+			errs = append(errs, s.Set(ways[network], neighbours[network]))
 		}
 	}
 	a.mu.Unlock()
@@ -159,47 +159,47 @@ func (a *Agent) follow(change cluster.Change) {
 // listen asks for a repair when the kernel loses what this agent keeps: a
 // device, an entry, an address of the uplink.
 func (a *Agent) listen(ctx context.Context) {
-	links, neighbours, addresses := make(chan netlink.LinkUpdate), make(chan netlink.NeighUpdate), make(chan netlink.AddrUpdate)
-	failed := func(err error) {
-		if ctx.Err() == nil {
+	for {
+		events, err := a.watch.Next()
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
 			a.trouble("listen to the kernel", err)
+			return
+		}
+		if slices.ContainsFunc(events, a.damages) {
 			a.soil()
 		}
 	}
-	err := errors.Join(
-		netlink.LinkSubscribeWithOptions(links, ctx.Done(), netlink.LinkSubscribeOptions{ErrorCallback: failed}),
-		netlink.NeighSubscribeWithOptions(neighbours, ctx.Done(), netlink.NeighSubscribeOptions{ErrorCallback: failed}),
-		netlink.AddrSubscribeWithOptions(addresses, ctx.Done(), netlink.AddrSubscribeOptions{ErrorCallback: failed}),
-	)
-	a.trouble("listen to the kernel", err)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case u, ok := <-links:
-			if !ok {
-				links = nil
-			} else if u.Header.Type == unix.RTM_DELLINK && a.ours(func(s *plane.Segment) bool { return s.Owns(int(u.Index)) }) {
-				a.soil()
-			}
-		case u, ok := <-neighbours:
-			if !ok {
-				neighbours = nil
-			} else if u.Type == unix.RTM_DELNEIGH && a.lost(&u.Neigh) {
-				a.soil()
-			}
-		case _, ok := <-addresses:
-			if !ok {
-				addresses = nil
-			} else if a.cluster != nil {
-				a.mu.Lock()
-				err := a.introduce()
-				a.mu.Unlock()
-				a.trouble("find this host's address", err)
-				a.soil()
-			}
-		}
+}
+
+func (a *Agent) damages(e netdev.Event) bool {
+	switch {
+	case e.Link != nil:
+		return a.ours(func(s *plane.Segment) bool { return s.Damaged(e.Link) })
+	case e.Gone != 0:
+		return a.ours(func(s *plane.Segment) bool { return s.Owns(e.Gone) })
+	case e.Entry != nil:
+		return a.ours(func(s *plane.Segment) bool { return s.Has(e.Entry.Link, e.Entry.MAC, e.Entry.Addr) })
+	case e.Addr.IsValid():
+		return a.cluster != nil && a.moves(e.Addr.Addr())
 	}
+	return e.Lost
+}
+
+// moves tells whether the coming or going of an address of the host changes
+// its end of the tunnels, and tells the cluster of the new one.
+func (a *Agent) moves(changed netip.Addr) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	old := a.local
+	if err := a.introduce(); err != nil {
+		// There will be another address, or this one again.
+		a.Log.Warn("find this host's address", "err", err)
+		return false
+	}
+	return a.local != old || changed == old
 }
 
 func (a *Agent) ours(test func(*plane.Segment) bool) bool {
@@ -211,11 +211,6 @@ func (a *Agent) ours(test func(*plane.Segment) bool) bool {
 		}
 	}
 	return false
-}
-
-func (a *Agent) lost(n *netlink.Neigh) bool {
-	addr, _ := netip.AddrFromSlice(n.IP)
-	return a.ours(func(s *plane.Segment) bool { return s.Has(n.LinkIndex, n.HardwareAddr.String(), addr.Unmap()) })
 }
 
 // isFenced tells whether this host has given up its networks.

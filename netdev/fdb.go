@@ -77,10 +77,7 @@ func (h *Handle) fdbDump(link Link) ([]netlink.Neigh, error) {
 	return neighs, nil
 }
 
-// changeFDB sends one entry. Where the VXLAN device is bound to an underlay
-// device the entry is too: the kernel takes it from the entry alone, and would
-// else send by whatever route leads to remote (vxlan_xmit_one of
-// drivers/net/vxlan/vxlan_core.c). The library has no attribute for it.
+// changeFDB sends one entry, for which the library lacks an attribute.
 func (h *Handle) changeFDB(typ, flags uint16, vxlan Link, mac net.HardwareAddr, remote netip.Addr) error {
 	sock, err := h.socket()
 	if err != nil {
@@ -94,11 +91,7 @@ func (h *Handle) changeFDB(typ, flags uint16, vxlan Link, mac net.HardwareAddr, 
 	b.U16(unix.NUD_PERMANENT | unix.NUD_NOARP)
 	b.U8(unix.NTF_SELF)
 	b.U8(0) // the end of struct ndmsg
-	b.Bytes(unix.NDA_DST, remote.AsSlice())
-	b.Bytes(unix.NDA_LLADDR, mac)
-	if v, ok := vxlan.(*netlink.Vxlan); ok && v.VtepDevIndex != 0 {
-		b.Uint32(unix.NDA_IFINDEX, uint32(v.VtepDevIndex))
-	}
+	fdbEntry(&b, vxlan, mac, remote)
 	failed, err := sock.Do(&b, nil)
 	if len(failed) > 0 {
 		return failed[0].Errno

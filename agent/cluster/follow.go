@@ -12,7 +12,7 @@ import (
 const retry = 500 * time.Millisecond
 
 // page is how many keys one answer of the first reading has, to bound memory.
-const page = 2000
+const page = 500
 
 // follow reads everything and then watches; and again from the start when the
 // watch ends, because etcd may have compacted what was missed.

@@ -9,6 +9,7 @@
 package plane
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -53,6 +54,21 @@ func (s *Segment) Has(index int, mac string, a netip.Addr) bool {
 	return false
 }
 
+// Damaged tells whether a device that has changed is one of the segment's and
+// no longer as it was.
+func (s *Segment) Damaged(d *netdev.Device) bool {
+	var was netdev.Link
+	switch d.Index {
+	case s.Bridge():
+		was = s.bridge
+	case s.VXLAN():
+		was = s.vxlan
+	default:
+		return false
+	}
+	return !d.Up || d.Master != was.Attrs().MasterIndex || !bytes.Equal(d.MAC, was.Attrs().HardwareAddr)
+}
+
 // Bridge and VXLAN are the indices of the segment's devices.
 func (s *Segment) Bridge() int { return s.bridge.Attrs().Index }
 func (s *Segment) VXLAN() int  { return s.vxlan.Attrs().Index }
@@ -64,72 +80,133 @@ func (s *Segment) Owns(index int) bool { return index == s.Bridge() || index == 
 // device.
 func (s *Segment) Cut() error { return s.dev.SetDown(s.vxlan) }
 
-// SetWay tells the kernel where a MAC is; without ok, that it is nowhere else.
-func (s *Segment) SetWay(mac string, vtep netip.Addr, ok bool) error {
-	old, had := s.told.Ways[mac]
-	if had == ok && old == vtep {
-		return nil
-	}
-	hw, err := net.ParseMAC(mac)
-	if err != nil {
-		return fmt.Errorf("program MAC %q: %w", mac, err)
-	}
-	if !ok {
-		delete(s.told.Ways, mac)
-		return errors.Join(s.dev.DeleteFDB(s.vxlan, hw, old), s.dev.DeleteBridgeFDB(s.vxlan, hw))
-	}
-	s.told.Ways[mac] = vtep
-	return errors.Join(s.dev.ReplaceFDB(s.vxlan, hw, vtep), s.dev.ReplaceBridgeFDB(s.vxlan, hw))
+// A Way is where a MAC is: behind a VTEP, or, not Known, nowhere else.
+type Way struct {
+	MAC   string
+	VTEP  netip.Addr
+	Known bool
 }
 
-// SetNeighbour tells the kernel the MAC of an address; without ok, that nobody
-// elsewhere has it. The containers here are told of it too: one of them may be
-// asking just now, and would ask again only a second later (retrans_time_ms),
-// or it may know the address by the MAC of who had it before, whose successor
-// it cannot hear because nothing is flooded between hosts.
-func (s *Segment) SetNeighbour(a netip.Addr, mac string, ok bool) error {
-	old, had := s.told.Neighbours[a]
-	if had == ok && old == mac {
-		return nil
+// A Neighbour is who has an address: a MAC elsewhere, or, not Known, nobody
+// elsewhere.
+type Neighbour struct {
+	Addr  netip.Addr
+	MAC   string
+	Known bool
+}
+
+// Set tells the kernel what has changed. The containers here are told of who
+// has an address too: one of them may be asking just now, and would ask again
+// only a second later (retrans_time_ms), or it may know the address by the MAC
+// of who had it before, whose successor it cannot hear because nothing is
+// flooded between hosts.
+func (s *Segment) Set(ways []Way, neighbours []Neighbour) error {
+	errs, news, entries := []error(nil), []Neighbour(nil), new(netdev.Entries)
+	for _, w := range ways {
+		_, err := s.setWay(entries, w)
+		errs = append(errs, err)
 	}
-	if !ok {
-		delete(s.told.Neighbours, a)
-		return s.dev.DeleteNeighbour(s.bridge, a)
+	for _, n := range neighbours {
+		changed, err := s.setNeighbour(entries, n)
+		errs = append(errs, err)
+		if changed && n.Known {
+			news = append(news, n)
+		}
 	}
-	hw, err := net.ParseMAC(mac)
+	return errors.Join(append(errs, s.dev.Apply(entries), s.announce(news))...)
+}
+
+func (s *Segment) announce(news []Neighbour) error {
+	var errs []error
+	for _, n := range news {
+		mac, err := net.ParseMAC(n.MAC)
+		if err == nil {
+			err = s.herald.Announce(s.Bridge(), n.Addr, mac)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// setWay and setNeighbour note a change, and tell whether it is one.
+func (s *Segment) setWay(entries *netdev.Entries, w Way) (changed bool, err error) {
+	old, had := s.told.Ways[w.MAC]
+	if had == w.Known && (!had || old == w.VTEP) {
+		return false, nil
+	}
+	mac, err := net.ParseMAC(w.MAC)
 	if err != nil {
-		return fmt.Errorf("program MAC %q: %w", mac, err)
+		return false, fmt.Errorf("program MAC %q: %w", w.MAC, err)
 	}
-	s.told.Neighbours[a] = mac
-	if err := s.dev.ReplaceNeighbour(s.bridge, a, hw); err != nil {
-		return err
+	// To replace an entry changes its first destination only (vxlan_fdb_replace).
+	if !w.Known || old == broken {
+		delete(s.told.Ways, w.MAC)
+		entries.DropFDB(s.vxlan, mac)
 	}
-	return s.herald.Announce(s.Bridge(), a, hw)
+	if w.Known {
+		s.told.Ways[w.MAC] = w.VTEP
+		entries.SetFDB(s.vxlan, mac, w.VTEP)
+	}
+	entries.BridgeFDB(w.Known, s.vxlan, mac)
+	return true, nil
+}
+
+func (s *Segment) setNeighbour(entries *netdev.Entries, n Neighbour) (changed bool, err error) {
+	old, had := s.told.Neighbours[n.Addr]
+	if had == n.Known && (!had || old == n.MAC) {
+		return false, nil
+	}
+	if !n.Known {
+		delete(s.told.Neighbours, n.Addr)
+		entries.Neighbour(false, s.bridge, n.Addr, nil)
+		return true, nil
+	}
+	mac, err := net.ParseMAC(n.MAC)
+	if err != nil {
+		return false, fmt.Errorf("program MAC %q: %w", n.MAC, err)
+	}
+	s.told.Neighbours[n.Addr] = n.MAC
+	entries.Neighbour(true, s.bridge, n.Addr, mac)
+	return true, nil
 }
 
 // Repair makes the kernel's entries equal to want, whatever they were, and
-// tells how many differed.
+// tells how many differed. Of the new neighbours the containers are told only
+// where they may know another: after a start there are thousands.
 func (s *Segment) Repair(want cluster.Forwarding) (int, error) {
 	if err := s.read(); err != nil {
 		return 0, err
 	}
-	n, errs := 0, []error(nil)
+	n, errs, moved, entries := 0, []error(nil), []Neighbour(nil), new(netdev.Entries)
 	for mac := range union(s.told.Ways, want.Ways) {
 		vtep, ok := want.Ways[mac]
-		if old, had := s.told.Ways[mac]; had != ok || old != vtep {
-			n++
-		}
-		errs = append(errs, s.SetWay(mac, vtep, ok))
+		changed, err := s.setWay(entries, Way{mac, vtep, ok})
+		n += count(changed)
+		errs = append(errs, err)
 	}
 	for a := range union(s.told.Neighbours, want.Neighbours) {
 		mac, ok := want.Neighbours[a]
-		if old, had := s.told.Neighbours[a]; had != ok || old != mac {
-			n++
+		_, had := s.told.Neighbours[a]
+		changed, err := s.setNeighbour(entries, Neighbour{a, mac, ok})
+		n += count(changed)
+		errs = append(errs, err)
+		if changed && had && ok {
+			moved = append(moved, Neighbour{a, mac, ok})
 		}
-		errs = append(errs, s.SetNeighbour(a, mac, ok))
 	}
-	return n, errors.Join(errs...)
+	return n, errors.Join(append(errs, s.dev.Apply(entries), s.announce(moved))...)
 }
+
+func count(is bool) int {
+	if is {
+		return 1
+	}
+	return 0
+}
+
+// broken stands for the VTEP of a MAC that the kernel has no one way to. It
+// differs from every VTEP.
+var broken = netip.IPv4Unspecified()
 
 // read takes what the kernel has for what it was told. A way that only one of
 // its two tables has is none.
@@ -155,12 +232,12 @@ func (s *Segment) read() error {
 		_, twice := s.told.Ways[e.MAC]
 		s.told.Ways[e.MAC] = e.Remote
 		if twice || !has[e.MAC] {
-			s.told.Ways[e.MAC] = netip.IPv4Unspecified() // differs from every VTEP
+			s.told.Ways[e.MAC] = broken
 		}
 		delete(has, e.MAC)
 	}
 	for mac := range has {
-		s.told.Ways[mac] = netip.IPv4Unspecified()
+		s.told.Ways[mac] = broken
 	}
 	for _, n := range neighbours {
 		s.told.Neighbours[n.Addr] = n.MAC

@@ -3,7 +3,6 @@ package overlay
 import (
 	"context"
 	"errors"
-	"net"
 	"net/netip"
 
 	"github.com/berth-net/berth/endpoint"
@@ -48,12 +47,12 @@ func Intact(dev *netdev.Handle, r *endpoint.Record) bool {
 		return false
 	}
 	bridge, err := dev.Link(was.Bridge)
-	if err != nil || bridge.Attrs().Flags&net.FlagUp == 0 {
+	if err != nil {
 		return false
 	}
 	vxlan, err := dev.Link(was.VXLAN)
-	s := segment{dev: dev}
-	return err == nil && vxlan.Attrs().MasterIndex == bridge.Attrs().Index && vxlan.Attrs().Flags&net.FlagUp != 0 && s.isLocal(vxlan)
+	s := segment{dev: dev, Config: &Config{VNI: was.VNI}}
+	return err == nil && vxlan.Attrs().MasterIndex == bridge.Attrs().Index && s.sound(vxlan)
 }
 
 // Restore makes the host's part of a record's network again, with local as its

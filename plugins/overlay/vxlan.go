@@ -1,9 +1,11 @@
 package overlay
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -44,10 +46,27 @@ func (s *segment) finished() (netdev.Link, error) {
 	if err != nil {
 		return nil, err
 	}
-	if vxlan.Attrs().Alias != s.mark() || vxlan.Attrs().MasterIndex == 0 || !s.isLocal(vxlan) {
+	if vxlan.Attrs().Alias != s.mark() || !s.sound(vxlan) {
 		return nil, fmt.Errorf("VXLAN device %s: %w as configured", s.vxlanName(), netdev.ErrNotFound)
 	}
 	return vxlan, nil
+}
+
+// sound tells whether the VXLAN device and the bridge above it are as they
+// were made: up, with their MACs (systemd-udevd gives devices others, flannel
+// issue 1485), and with an address that the host has.
+func (s *segment) sound(vxlan netdev.Link) bool {
+	v, ok := vxlan.(*netlink.Vxlan)
+	if !ok || v.MasterIndex == 0 || !s.isLocal(vxlan) {
+		return false
+	}
+	local, _ := netip.AddrFromSlice(v.SrcAddr)
+	bridge, err := s.dev.LinkByIndex(v.MasterIndex)
+	return err == nil && upWith(bridge, gatewayMAC(s.VNI)) && upWith(vxlan, vtepMAC(s.VNI, local.Unmap()))
+}
+
+func upWith(link netdev.Link, mac net.HardwareAddr) bool {
+	return link.Attrs().Flags&net.FlagUp != 0 && bytes.Equal(link.Attrs().HardwareAddr, mac)
 }
 
 // isLocal tells whether the host still has the address that the device sends
