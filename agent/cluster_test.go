@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"testing"
@@ -49,6 +50,7 @@ func TestMain(m *testing.M) {
 const etcdURL = "http://192.0.2.100:2379"
 
 func runAgent(name string) error {
+	debug.SetGCPercent(40) // as berth agent does
 	store, err := state.Default()
 	if err != nil {
 		return err

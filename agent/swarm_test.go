@@ -200,16 +200,6 @@ func BenchmarkHundredHosts(b *testing.B) {
 		}
 		rss = append(rss, peakRSS(b, w.agents[third].PID()))
 
-		if os.Getenv("DBG") != "" {
-			raw, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", w.agents[third].PID()))
-			for l := range strings.Lines(string(raw)) {
-				if strings.HasPrefix(l, "Rss") || strings.HasPrefix(l, "VmHWM") {
-					b.Log(l)
-				}
-			}
-			b.Log(complete, w.agents[third].Output())
-		}
-
 		name := fmt.Sprintf("probe%d", i)
 		begin = time.Now()
 		m := w.addTo("big", big, w.hosts[0], name)

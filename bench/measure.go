@@ -33,6 +33,7 @@ type series struct {
 type report struct {
 	by        map[string]*series
 	addresses string // the table of IPAM alone
+	cluster   string // the table of overlays
 }
 
 // part is one step of the measurement.
@@ -50,6 +51,7 @@ var parts = []part{
 	{"ports", (*report).published},
 	{"tcp", (*report).tcp},
 	{"ipam", (*report).ipam},
+	{"overlay", (*report).overlay},
 }
 
 func partNames() (names []string) {
@@ -229,6 +231,7 @@ func (r *report) markdown() string {
 	}
 	b.WriteString(r.ratios())
 	b.WriteString(r.addresses)
+	b.WriteString(r.cluster)
 	return b.String()
 }
 

@@ -1,6 +1,7 @@
 package netdev
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -10,7 +11,7 @@ import (
 )
 
 // EnsureBridge finds a bridge or makes it, down, with the MAC and alias. One
-// that is there keeps its own.
+// that is there keeps its alias.
 func (h *Handle) EnsureBridge(name, alias string, mac net.HardwareAddr, mtu int) (Link, error) {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.Alias, attrs.HardwareAddr, attrs.MTU = name, alias, mac, mtu
@@ -21,6 +22,11 @@ func (h *Handle) EnsureBridge(name, alias string, mac net.HardwareAddr, mtu int)
 	link, err := h.Link(name)
 	if err == nil && link.Type() != "bridge" {
 		return nil, fmt.Errorf("create bridge %s: a device of that name is a %s", name, link.Type())
+	}
+	if err == nil && !bytes.Equal(link.Attrs().HardwareAddr, mac) {
+		if err := h.nl.LinkSetHardwareAddr(link, mac); err != nil {
+			return nil, fmt.Errorf("set MAC %s of bridge %s: %w", mac, name, err)
+		}
 	}
 	return link, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"os/signal"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -52,12 +53,17 @@ func (f *agentFlags) run(ctx context.Context, stderr io.Writer) error {
 	}
 	ctx, stop := signal.NotifyContext(ctx, unix.SIGTERM, unix.SIGINT)
 	defer stop()
+	debug.SetGCPercent(gcPercent)
 	a, err := agent.New(*options)
 	if err != nil {
 		return err
 	}
 	return a.Run(ctx)
 }
+
+// gcPercent spends the processor's time for memory: an agent is there on every
+// host and has little to do.
+const gcPercent = 40
 
 func agentForgetCommand() *cobra.Command {
 	return &cobra.Command{

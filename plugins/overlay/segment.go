@@ -1,7 +1,6 @@
 package overlay
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"net/netip"
@@ -69,11 +68,6 @@ func (s *segment) addBridge(mtu int) (netdev.Link, error) {
 	bridge, err := s.dev.EnsureBridge(s.Bridge, netdev.AliasPrefix+s.network+" bridge", gatewayMAC(s.VNI), mtu)
 	if err != nil {
 		return nil, err
-	}
-	if mac := gatewayMAC(s.VNI); !bytes.Equal(bridge.Attrs().HardwareAddr, mac) {
-		if err := s.dev.SetMAC(bridge, mac); err != nil {
-			return nil, err
-		}
 	}
 	conf := "ipv6/conf/" + s.Bridge
 	for _, sysctl := range [][2]string{{conf + "/accept_ra", "0"}, {conf + "/accept_dad", "0"}, {conf + "/disable_ipv6", s.withoutIPv6()}} {

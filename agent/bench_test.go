@@ -1,0 +1,126 @@
+package agent_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/berth-net/berth/nettest"
+)
+
+func medianOf[T float64 | time.Duration](of []T) T {
+	of = slices.Sorted(slices.Values(of))
+	return of[len(of)/2]
+}
+
+// BenchmarkThroughput is one second of TCP between containers of two hosts, by
+// the overlay and by a VXLAN made by hand on the same hosts, in turns.
+func BenchmarkThroughput(b *testing.B) {
+	w := newWorld(b, 2)
+	server, client := w.add(w.hosts[0], "server"), w.add(w.hosts[1], "client")
+	byHandServer, byHandClient := byHand(w.hosts[0], 1, 2), byHand(w.hosts[1], 2, 1)
+	var ours, theirs []float64
+	for b.Loop() {
+		ours = append(ours, rate(b, server.Container, client.Container, server.ips[0].String()))
+		theirs = append(theirs, rate(b, byHandServer, byHandClient, "10.77.0.1"))
+	}
+	b.ReportMetric(medianOf(ours)/medianOf(theirs), "ratio")
+	b.ReportMetric(medianOf(ours)/1e9, "Gbit/s")
+}
+
+// byHand attaches a container as the few lines of a shell do.
+func byHand(h *nettest.Host, self, peer int) *nettest.Container {
+	c := h.NewContainer(fmt.Sprintf("hand%d", self))
+	nettest.Link(h, "hv0", nil, c.Host, "eth0", []string{fmt.Sprintf("10.77.0.%d/24", self)})
+	for _, args := range [][]string{
+		{"link", "add", "hbr0", "type", "bridge"},
+		{"link", "add", "hvx0", "type", "vxlan", "id", "77", "dstport", "4790", "local", fmt.Sprintf("192.0.2.%d", self), "remote", fmt.Sprintf("192.0.2.%d", peer)},
+		{"link", "set", "hvx0", "mtu", "1450", "master", "hbr0", "up"},
+		{"link", "set", "hv0", "mtu", "1450", "master", "hbr0", "up"},
+		{"link", "set", "hbr0", "up"},
+	} {
+		h.Run("ip", args...)
+	}
+	c.Run("ip", "link", "set", "eth0", "mtu", "1450", "up")
+	return c
+}
+
+// rate is what iperf3 counts in a second, in bits.
+func rate(b *testing.B, server, client *nettest.Container, addr string) (bits float64) {
+	b.Helper()
+	s := server.Background("iperf3", "-s", "-1")
+	defer s.Kill()
+	nettest.Eventually(b, "iperf3 to "+addr, func() error {
+		out, err := client.Try("iperf3", "-c", addr, "-t", "1", "-J")
+		var report struct {
+			End struct {
+				Received struct {
+					Rate float64 `json:"bits_per_second"`
+				} `json:"sum_received"`
+			}
+		}
+		if err == nil {
+			err = json.Unmarshal([]byte(out), &report)
+		}
+		if bits = report.End.Received.Rate; err == nil && bits == 0 {
+			err = fmt.Errorf("no rate in %.300s", out)
+		}
+		return err
+	})
+	return bits
+}
+
+const bridge = `{"type":"bridge","bridge":"br0","isGateway":true,"ipMasq":true,"ipam":{"type":"berth-ipam","ranges":[
+	[{"subnet":"10.43.0.0/24"}],[{"subnet":"fd43::/64"}]],"routes":[{"dst":"0.0.0.0/0"},{"dst":"::/0"}]}}`
+
+// BenchmarkAdd is an ADD by the plugins' binary on a host that has a container
+// on each network already: of the overlay and of a bridge, in turns.
+func BenchmarkAdd(b *testing.B) {
+	w := newWorld(b, 2)
+	plugin := filepath.Join(b.TempDir(), "berth-cni")
+	build := exec.Command("go", "build", "-o", plugin, "../cmd/berth-cni")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		b.Fatalf("%v\n%s", err, out)
+	}
+	confs := map[string]string{"overlay": front, "bridge": bridge}
+	call := func(verb, driver string, c *nettest.Container) time.Duration {
+		var conf map[string]any
+		if err := json.Unmarshal([]byte(confs[driver]), &conf); err != nil {
+			b.Fatal(err)
+		}
+		conf["cniVersion"], conf["name"] = "1.0.0", "on-"+driver
+		raw, _ := json.Marshal(conf)
+		cmd := w.hosts[0].Command(plugin)
+		cmd.Args[0] = driver // the binary is every plugin
+		cmd.Stdin = bytes.NewReader(raw)
+		cmd.Env = append(os.Environ(), "CNI_COMMAND="+verb, "CNI_CONTAINERID="+c.Name, "CNI_NETNS="+c.Path, "CNI_IFNAME=eth0", "CNI_PATH=/")
+		var out bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &out
+		begin := time.Now()
+		if err := w.hosts[0].Do(cmd.Run); err != nil {
+			b.Fatalf("%s %s: %v\n%s", verb, driver, err, out.String())
+		}
+		return time.Since(begin)
+	}
+	took := map[string][]time.Duration{}
+	for driver := range confs {
+		call("ADD", driver, w.hosts[0].NewContainer("first-"+driver))
+	}
+	for i := 0; b.Loop(); i++ {
+		for driver := range confs {
+			c := w.hosts[0].NewContainer(fmt.Sprintf("%s%d", driver, i))
+			took[driver] = append(took[driver], call("ADD", driver, c))
+			call("DEL", driver, c)
+		}
+	}
+	b.ReportMetric(medianOf(took["overlay"]).Seconds()/medianOf(took["bridge"]).Seconds(), "ratio")
+	b.ReportMetric(medianOf(took["overlay"]).Seconds()*1000, "overlay-ms")
+	b.ReportMetric(medianOf(took["bridge"]).Seconds()*1000, "bridge-ms")
+}
