@@ -76,7 +76,7 @@ func rate(b *testing.B, server, client *nettest.Container, addr string) (bits fl
 	return bits
 }
 
-const bridge = `{"type":"bridge","bridge":"br0","isGateway":true,"ipMasq":true,"ipam":{"type":"berth-ipam","ranges":[
+const bridgeConf = `{"type":"bridge","bridge":"br0","isGateway":true,"ipMasq":true,"ipam":{"type":"berth-ipam","ranges":[
 	[{"subnet":"10.43.0.0/24"}],[{"subnet":"fd43::/64"}]],"routes":[{"dst":"0.0.0.0/0"},{"dst":"::/0"}]}}`
 
 // BenchmarkAdd is an ADD by the plugins' binary on a host that has a container
@@ -89,7 +89,7 @@ func BenchmarkAdd(b *testing.B) {
 	if out, err := build.CombinedOutput(); err != nil {
 		b.Fatalf("%v\n%s", err, out)
 	}
-	confs := map[string]string{"overlay": front, "bridge": bridge}
+	confs := map[string]string{"overlay": front, "bridge": bridgeConf}
 	call := func(verb, driver string, c *nettest.Container) time.Duration {
 		var conf map[string]any
 		if err := json.Unmarshal([]byte(confs[driver]), &conf); err != nil {

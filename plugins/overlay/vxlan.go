@@ -53,8 +53,8 @@ func (s *segment) finished() (netdev.Link, error) {
 }
 
 // sound tells whether the VXLAN device and the bridge above it are as they
-// were made: up, with their MACs (systemd-udevd gives devices others, flannel
-// issue 1485), and with an address that the host has.
+// were made: up, with their MACs (udevd's MACAddressPolicy gives devices
+// others), and with an address that the host has.
 func (s *segment) sound(vxlan netdev.Link) bool {
 	v, ok := vxlan.(*netlink.Vxlan)
 	if !ok || v.MasterIndex == 0 || !s.isLocal(vxlan) {
