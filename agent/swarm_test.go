@@ -169,7 +169,7 @@ func peakRSS(t testing.TB, pid int) float64 {
 func BenchmarkHundredHosts(b *testing.B) {
 	w := newWorld(b, 3)
 	for i, h := range w.hosts {
-		w.addTo("big", big, h, fmt.Sprintf("real%d", i))
+		w.addTo(h, fmt.Sprintf("real%d", i), "big", big)
 	}
 	p := newSwarm(w)
 	third, all := w.hosts[2], simulatedHosts*endpointsPerHost+2
@@ -203,7 +203,7 @@ func BenchmarkHundredHosts(b *testing.B) {
 
 		name := fmt.Sprintf("probe%d", i)
 		begin = time.Now()
-		m := w.addTo("big", big, w.hosts[0], name)
+		m := w.addTo(w.hosts[0], name, "big", big)
 		news = append(news, w.reached(p, name).Sub(begin))
 		w.delFrom("big", big, m)
 	}
