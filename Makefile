@@ -1,4 +1,4 @@
-# Targets: build install install-dropin uninstall test lint demo bench deps clean
+# Targets: build install install-dropin uninstall test soak lint demo bench deps clean
 # Variables: PREFIX CNI_BIN_DIR UNIT_DIR SYSCONFDIR DESTDIR VERSION COMMIT
 
 PREFIX      ?= /usr/local
@@ -24,7 +24,7 @@ IFABSENT := dhcp
 
 export GOFLAGS := $(GOFLAGS) -buildvcs=false
 
-.PHONY: build install install-dropin uninstall test lint demo bench deps clean
+.PHONY: build install install-dropin uninstall test soak lint demo bench deps clean
 
 build: bin/deps-build
 	CGO_ENABLED=1 $(GO) build -trimpath -tags '$(TAGS)' -ldflags '$(LDFLAGS) -linkmode external -extldflags "-static"' -o bin/berth ./cmd/berth
@@ -62,6 +62,11 @@ uninstall:
 
 test: bin/deps-test build
 	build/test.sh '$(TAGS)'
+
+# 10,000 ADDs and DELs in parallel with nftables and 1,000 with iptables, which
+# must leave nothing. make test does a hundred.
+soak: bin/deps-test
+	BERTH_SOAK=10000 $(GO) test ./plugins/bridge -run TestParallelAddsAndDelsLeaveNothing -count 1 -timeout 2h -v
 
 lint: bin/staticcheck
 	$(GO) mod tidy -diff

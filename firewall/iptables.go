@@ -209,25 +209,6 @@ func (f IPTables) Forget(n *Network) error {
 	return errors.Join(err, distrustBeside(n.Bridge))
 }
 
-// Check implements Firewall.
-func (f IPTables) Check(n *Network, e *Endpoint) error {
-	for _, is4 := range []bool{true, false} {
-		have, err := f.savedRules(is4)
-		if err != nil {
-			return err
-		}
-		for _, r := range append(networkRules(n, is4), endpointRules(n, e, is4)...) {
-			if !slices.ContainsFunc(have, r.same) {
-				return fmt.Errorf("iptables rule %s of chain %s: %w", r.id, r.chain, ErrMissing)
-			}
-		}
-	}
-	if e.Port != "" {
-		return checkPort(e)
-	}
-	return nil
-}
-
 // Rebuild implements Firewall.
 func (f IPTables) Rebuild(all []Attachment) error {
 	for i := range all {
@@ -335,32 +316,49 @@ func (f IPTables) command(is4 bool, suffix string) string {
 }
 
 // savedRules are the rules of ours that the kernel has, but the fixed ones.
-func (f IPTables) savedRules(is4 bool) (rules []iptRule, err error) {
+func (f IPTables) savedRules(is4 bool) ([]iptRule, error) {
+	text, err := f.save(is4)
+	rules, _ := parseSaved(text)
+	return rules, err
+}
+
+func (f IPTables) save(is4 bool) (string, error) {
 	name := f.command(is4, "-save")
 	out, err := exec.Command(name).Output()
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return "", fmt.Errorf("%s: %w", name, err)
 	}
+	return string(out), nil
+}
+
+// parseSaved tells the rules that have our mark from all other jumps.
+func parseSaved(text string) (rules []iptRule, jumps []iptJump) {
 	table := ""
-	for line := range strings.Lines(string(out)) {
+	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
 		if t, ok := strings.CutPrefix(line, "*"); ok {
 			table = t
 		}
-		head, rest, ok := strings.Cut(line, " -m comment --comment ")
-		chain, ours := strings.CutPrefix(head, "-A BERTH-")
-		if !ok || !ours {
-			continue
-		}
-		// The chain may be followed by matches that iptables puts first.
-		chain, before, _ := strings.Cut(chain, " ")
-		mark, after, _ := strings.Cut(rest, " ")
-		id, ok := strings.CutPrefix(strings.Trim(mark, `"`), "berth:")
-		if ok {
-			rules = append(rules, iptRule{table, "BERTH-" + chain, id, strings.TrimSpace(before + " " + after)})
+		if r, ok := parseRule(table, line); ok {
+			rules = append(rules, r)
+		} else if chain, rule, ok := strings.Cut(strings.TrimPrefix(line, "-A "), " "); ok {
+			jumps = append(jumps, jumpOf(table, chain, rule))
 		}
 	}
-	return rules, nil
+	return rules, jumps
+}
+
+func parseRule(table, line string) (_ iptRule, ours bool) {
+	head, rest, ok := strings.Cut(line, " -m comment --comment ")
+	chain, in := strings.CutPrefix(head, "-A BERTH-")
+	if !ok || !in {
+		return iptRule{}, false
+	}
+	// The chain may be followed by matches that iptables puts first.
+	chain, before, _ := strings.Cut(chain, " ")
+	mark, after, _ := strings.Cut(rest, " ")
+	id, ours := strings.CutPrefix(strings.Trim(mark, `"`), "berth:")
+	return iptRule{table, "BERTH-" + chain, id, strings.TrimSpace(before + " " + after)}, ours
 }
 
 // restore replaces the contents of all our chains in one transaction.

@@ -1,10 +1,12 @@
 package firewall
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
 
+	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-net/berth/netdev/nlsock"
@@ -156,7 +158,10 @@ func (f NFTables) Check(n *Network, e *Endpoint) error {
 			return err
 		}
 	}
-	return checkChains()
+	if err := checkChains(c, unix.NFPROTO_INET, inetChains()); err != nil || e.Port == "" {
+		return err
+	}
+	return checkChains(c, unix.NFPROTO_BRIDGE, bridgeChains())
 }
 
 // answersAtOnce is less than a socket's receive buffer holds.
@@ -207,28 +212,19 @@ func attribute(data []byte, wanted uint16) (found []byte) {
 	return found
 }
 
-// checkChains finds a chain that has been flushed: the number of its rules
-// is part of what the kernel says of it (its use count).
-func checkChains() error {
-	c, err := nlsock.Open(unix.NETLINK_NETFILTER)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	chains := inetChains()
+// checkChains finds a chain that lacks a rule: their number, and that of the
+// jumps to it, is part of what the kernel says of it (its use count).
+func checkChains(c *nlsock.Conn, family uint8, chains []chainDef) error {
 	b := new(nftBatch)
 	for i := range chains {
-		b.message(unix.NFT_MSG_GETCHAIN, 0, unix.NFPROTO_INET, "read nftables chain "+chains[i].name)
+		b.message(unix.NFT_MSG_GETCHAIN, 0, family, "read nftables chain "+chains[i].name)
 		b.String(unix.NFTA_CHAIN_TABLE, table)
 		b.String(unix.NFTA_CHAIN_NAME, chains[i].name)
 	}
 	whole := make([]bool, len(chains))
 	if _, err := c.Do(&b.Batch, func(i int, _ uint16, payload []byte) {
-		nlsock.Attrs(payload[4:], func(typ uint16, value []byte) {
-			if typ == unix.NFTA_CHAIN_USE && len(value) == 4 {
-				whole[i] = int(value[3]) >= len(chains[i].rules)
-			}
-		})
+		use := attribute(payload[min(4, len(payload)):], unix.NFTA_CHAIN_USE)
+		whole[i] = len(use) == 4 && int(binary.BigEndian.Uint32(use)) >= len(chains[i].rules)+jumpsTo(chains, chains[i].name)
 	}); err != nil {
 		return err
 	}
@@ -238,6 +234,19 @@ func checkChains() error {
 		}
 	}
 	return nil
+}
+
+func jumpsTo(chains []chainDef, name string) (n int) {
+	for i := range chains {
+		for _, r := range chains[i].rules {
+			for _, e := range r.what {
+				if v, ok := e.(*expr.Verdict); ok && v.Chain == name {
+					n++
+				}
+			}
+		}
+	}
+	return n
 }
 
 // Rebuild replaces both tables and all elements in one transaction.

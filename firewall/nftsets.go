@@ -67,9 +67,9 @@ var (
 // Sets of the table "bridge berth": what a guarded port may send.
 var (
 	guarded  = &setDef{name: "guarded", family: unix.NFPROTO_BRIDGE, key: types{ifnameT}, what: "ports of the bridges that are held to their addresses"}
-	guardMAC = &setDef{name: "mac", family: unix.NFPROTO_BRIDGE, key: types{ifnameT, etherT}, what: "their hardware addresses"}
-	guardIP4 = &setDef{name: "ip4", family: unix.NFPROTO_BRIDGE, key: types{ifnameT, ip4T}, what: "their IPv4 addresses"}
-	guardIP6 = &setDef{name: "ip6", family: unix.NFPROTO_BRIDGE, key: types{ifnameT, ip6T}, what: "their IPv6 addresses"}
+	guardMAC = &setDef{name: "macs", family: unix.NFPROTO_BRIDGE, key: types{ifnameT, etherT}, what: "their hardware addresses"}
+	guardIP4 = &setDef{name: "addresses4", family: unix.NFPROTO_BRIDGE, key: types{ifnameT, ip4T}, what: "their IPv4 addresses"}
+	guardIP6 = &setDef{name: "addresses6", family: unix.NFPROTO_BRIDGE, key: types{ifnameT, ip6T}, what: "their IPv6 addresses"}
 )
 
 var inetSets = []*setDef{

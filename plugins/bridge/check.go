@@ -128,6 +128,19 @@ func checkAddrs(c *netdev.Conn, dev *netdev.Device, wanted []netip.Prefix) error
 	return nil
 }
 
+// madeMTU is what Add gave the container's interface: the configuration's, or
+// the bridge's at the time.
+func madeMTU(r *endpoint.Record, conf *Config) int {
+	if r.Result != nil {
+		for _, i := range r.Result.Interfaces {
+			if i.Name == r.IfName && i.Sandbox != "" {
+				return i.MTU
+			}
+		}
+	}
+	return conf.MTU
+}
+
 // checkContainer runs inside the container's namespace.
 func checkContainer(r *endpoint.Record, conf *Config) error {
 	c, err := netdev.Dial()
@@ -144,8 +157,9 @@ func checkContainer(r *endpoint.Record, conf *Config) error {
 		return differs("link "+dev.Name+" up", dev.Up, !dev.Up)
 	case dev.MAC.String() != r.MAC.String():
 		return differs("MAC of "+dev.Name, dev.MAC, r.MAC)
-	case conf.MTU != 0 && dev.MTU != conf.MTU:
-		return differs("MTU of "+dev.Name, dev.MTU, conf.MTU)
+	}
+	if mtu := madeMTU(r, conf); mtu != 0 && dev.MTU != mtu {
+		return differs("MTU of "+dev.Name, dev.MTU, mtu)
 	}
 	if err := checkAddrs(c, dev, r.Addresses); err != nil || r.Result == nil {
 		return err

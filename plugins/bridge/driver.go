@@ -42,6 +42,9 @@ func (d *Driver) Add(ctx context.Context, req *plugins.Request) (*plugins.Result
 			return nil, err
 		}
 	}
+	if err := checkLoopback(ports); err != nil {
+		return nil, err
+	}
 	spec := attach.Spec{
 		HostIfName: netdev.HostName("veth", req.Name, req.ContainerID, req.IfName),
 		Ports:      ports, Driven: driven{Bandwidth: req.Runtime.Bandwidth}, Del: d.Del,

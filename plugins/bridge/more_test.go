@@ -4,10 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"os"
-	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -15,39 +12,6 @@ import (
 	"github.com/berth-net/berth/plugins"
 	"github.com/berth-net/berth/plugins/bridge"
 )
-
-// BERTH_SOAK is how many ADDs and DELs this does: 10000 for a soak.
-func TestParallelAddsAndDelsLeaveNothing(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	total, _ := strconv.Atoi(os.Getenv("BERTH_SOAK"))
-	total = max(total, 96)
-	const workers = 16
-	var wg sync.WaitGroup
-	containers := make([]*nettest.Container, workers)
-	for i := range workers {
-		containers[i] = w.host.NewContainer(fmt.Sprintf("c%d", i))
-	}
-	for i := range workers {
-		wg.Go(func() {
-			for j := range total / workers {
-				m := plugins.PortMapping{HostPort: uint16(10000 + i), ContainerPort: 80, Protocol: "udp"}
-				req := request(containers[i], "front", config(1, `"ipMasq":true,`), m)
-				req.ContainerID = fmt.Sprintf("c%d-%d", i, j)
-				if _, err := w.tryAdd(req); err != nil {
-					t.Errorf("add %s: %v", req.ContainerID, err)
-					return
-				}
-				w.del(req)
-			}
-		})
-	}
-	wg.Wait()
-	w.nothingLeft()
-	if out := w.host.Run("bridge", "link"); strings.Contains(out, "veth") {
-		t.Errorf("ports are left:\n%s", out)
-	}
-}
 
 func TestGCRemovesExactlyWhatIsNotValid(t *testing.T) {
 	t.Parallel()

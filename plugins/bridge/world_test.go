@@ -2,6 +2,7 @@ package bridge_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -188,7 +189,15 @@ func (w *world) reload() {
 		if err != nil {
 			return err
 		}
-		return firewall.NFTables{}.Rebuild(all[""])
+		var errs []error
+		for backend, list := range all {
+			fw, err := firewall.Open(backend)
+			if err == nil {
+				err = fw.Rebuild(list)
+			}
+			errs = append(errs, err)
+		}
+		return errors.Join(errs...)
 	})
 	if err != nil {
 		w.Fatal(err)
