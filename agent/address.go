@@ -47,3 +47,16 @@ func (a *Agent) vtep() (netip.Addr, error) {
 func (a *Agent) fits(source netip.Addr) bool {
 	return !a.Advertise.IsValid() || a.Advertise.Is4() == source.Is4()
 }
+
+// underlayMTU is that of the device which has this host's end of tunnels.
+func (a *Agent) underlayMTU() (int, error) {
+	local, err := a.vtep()
+	if err != nil {
+		return 0, err
+	}
+	link, err := a.dev.LinkWithAddr(local)
+	if err != nil {
+		return 0, err
+	}
+	return link.Attrs().MTU, nil
+}

@@ -67,6 +67,7 @@ type Agent struct {
 	claimed  map[string]time.Time    // static addresses just given
 	problems []api.Problem
 	fenced   bool
+	found    findings
 }
 
 // New prepares an agent in the network namespace of the calling thread.
@@ -129,6 +130,9 @@ func (a *Agent) introduce() error {
 	}
 	a.local = address
 	h := cluster.Host{Name: a.Name, Instance: a.instance, Address: address}
+	if h.UnderlayMTU, err = a.underlayMTU(); err != nil {
+		return err
+	}
 	a.describe(&h)
 	return a.cluster.SetHost(h)
 }
@@ -156,6 +160,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	wg.Go(func() { a.keep(ctx) })
 	wg.Go(func() { a.listen(ctx) })
+	wg.Go(func() { a.trouble("try VXLAN", a.survey(ctx)) })
 	a.serveDHCP(ctx, &wg)
 	a.Log.Info("agent runs", "host", a.Name, "socket", l.Addr().String(), "etcd", a.Options.Cluster.Servers)
 	return api.Serve(ctx, l, a.handle)

@@ -26,6 +26,10 @@ func (a *Agent) keep(ctx context.Context) {
 		a.reconcile(ctx)
 		if a.cluster != nil {
 			a.guardAddresses()
+			a.mu.Lock()
+			err := a.introduce() // the underlay's MTU may have changed
+			a.mu.Unlock()
+			a.trouble("find this host's address", err)
 			a.trouble("repair", a.repair(ctx))
 			if _, err := a.cluster.Health(); err == nil {
 				a.trouble("free addresses of dead hosts", mourner.Sweep(ctx))
@@ -114,6 +118,9 @@ func (a *Agent) repairSegment(ctx context.Context, r *endpoint.Record) error {
 		return err
 	}
 	a.segments[r.Network] = s
+	if err := a.applyOffload(r); err != nil {
+		return err
+	}
 	n, err := s.Repair(a.cluster.View().Forwarding(r.Network, a.Name))
 	a.metrics.repaired.Add(float64(n))
 	if n > 0 {

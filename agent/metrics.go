@@ -18,6 +18,7 @@ type metrics struct {
 	changes   prometheus.Counter
 	endpoints prometheus.Gauge
 	peers     prometheus.Gauge
+	silent    prometheus.Gauge
 }
 
 func newMetrics() *metrics {
@@ -32,8 +33,9 @@ func newMetrics() *metrics {
 		changes:   prometheus.NewCounter(prometheus.CounterOpts{Name: "berth_agent_changes_total", Help: "Changes of the cluster that were applied."}),
 		endpoints: prometheus.NewGauge(prometheus.GaugeOpts{Name: "berth_agent_endpoints", Help: "Overlay endpoints of this host."}),
 		peers:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "berth_agent_peers", Help: "Other living hosts of the cluster."}),
+		silent:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "berth_agent_silent_peers", Help: "Hosts with a network in common that do not answer through VXLAN."}),
 	}
-	m.registry.MustRegister(m.requests, m.repaired, m.problems, m.changes, m.endpoints, m.peers)
+	m.registry.MustRegister(m.silent, m.requests, m.repaired, m.problems, m.changes, m.endpoints, m.peers)
 	return m
 }
 

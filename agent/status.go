@@ -3,6 +3,7 @@ package agent
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -10,12 +11,13 @@ import (
 	"github.com/berth-net/berth/agent/api"
 	"github.com/berth-net/berth/agent/cluster"
 	"github.com/berth-net/berth/plugins"
+	"github.com/berth-net/berth/plugins/overlay"
 )
 
 // status is how this agent does: what it serves, whom it sees, how far it is
 // behind, and what went wrong.
 func (a *Agent) status(ctx context.Context) *api.Status {
-	s := &api.Status{Host: a.Name, Started: a.started, Networks: []api.NetworkStatus{}, Errors: []api.Problem{}}
+	s := &api.Status{Host: a.Name, Started: a.started, Networks: []api.NetworkStatus{}, Warnings: []string{}, Errors: []api.Problem{}}
 	a.mu.Lock()
 	s.Errors = append(s.Errors, a.problems...)
 	served := slices.Sorted(maps.Keys(a.segments))
@@ -29,6 +31,7 @@ func (a *Agent) status(ctx context.Context) *api.Status {
 	s.Mesh = a.meshStatus()
 	s.Cluster = a.clusterStatus(ctx)
 	s.Cluster.Peers = a.peers(a.cluster.View().CountEndpoints())
+	s.Warnings = append(s.Warnings, a.warnings(s.Cluster.Peers)...)
 	if h := a.cluster.View().Host(a.Name); h != nil {
 		s.Address = h.Address.String()
 	}
@@ -68,13 +71,36 @@ func (a *Agent) clusterStatus(ctx context.Context) *api.Cluster {
 // peers are the other living hosts, with how many of the endpoints that were
 // counted each has.
 func (a *Agent) peers(count map[string]int) []api.Peer {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	peers := []api.Peer{}
 	for _, h := range a.cluster.View().Hosts() {
 		if h.Name != a.Name {
-			peers = append(peers, api.Peer{Host: h.Name, Address: h.Address, Endpoints: count[h.Name]})
+			peers = append(peers, api.Peer{
+				Host: h.Name, Address: h.Address, Endpoints: count[h.Name], MTU: h.UnderlayMTU, VXLAN: a.found.about(h.Name),
+			})
 		}
 	}
 	return peers
+}
+
+// warnings are what an operator should look at, though nothing has failed.
+func (a *Agent) warnings(peers []api.Peer) (list []string) {
+	self := a.cluster.View().Host(a.Name)
+	for _, p := range peers {
+		switch p.VXLAN {
+		case api.VXLANSilent:
+			list = append(list, fmt.Sprintf("%s does not answer through VXLAN at %s: is a firewall in the way of the UDP port?", p.Host, p.Address))
+		case api.VXLANChecksums:
+			list = append(list, fmt.Sprintf("checksums that are left to this host's network card are broken when they arrive at %s: "+
+				"networks with checksumOffload auto leave none to it; see: ethtool -K DEVICE tx off", p.Host))
+		}
+		if self != nil && self.UnderlayMTU != 0 && p.MTU != 0 && self.UnderlayMTU != p.MTU {
+			list = append(list, fmt.Sprintf("the underlay's MTU is %d here and %d at %s: create networks with -o mtu=%d",
+				self.UnderlayMTU, p.MTU, p.Host, min(self.UnderlayMTU, p.MTU)-overlay.Encapsulation(self.Address)))
+		}
+	}
+	return list
 }
 
 // inspect is what the cluster knows of a network.

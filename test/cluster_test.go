@@ -32,7 +32,7 @@ func newCluster(t *testing.T, n int) *cluster {
 		h := nettest.NewHost(t, fmt.Sprintf("h%d", i))
 		c.underlay.Join(h, "eth0", fmt.Sprintf("192.0.2.%d/24", i), fmt.Sprintf("2001:db8::%d/64", i))
 		c.hosts = append(c.hosts, h)
-		c.startAgent(h, "--etcd", clusterEtcd, "--name", h.Name, "--ttl", "3s")
+		c.startAgent(h, "--etcd", clusterEtcd, "--name", h.Name, "--ttl", "3s", "--repair-every", "3s")
 	}
 	for _, h := range c.hosts {
 		c.awaitPeers(h, n-1)
@@ -83,6 +83,21 @@ func (c *cluster) awaitPeers(h *nettest.Host, n int) {
 		}
 		if err != nil {
 			return fmt.Errorf("%w: %s: %s", err, out, c.agents[h].Output())
+		}
+		return nil
+	})
+}
+
+// awaitPath waits until a host's status says that of the way to its peers.
+func (c *cluster) awaitPath(h *nettest.Host, want string) {
+	c.Helper()
+	nettest.Eventually(c.T, h.Name+"'s way to its peers: "+want, func() error {
+		out, err := c.tryBerth(h, "agent", "status", "--format", "{{range .Cluster.Peers}}{{.VXLAN}}{{end}}")
+		if err == nil && out != want+"\n" {
+			err = errors.New("another")
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
 		}
 		return nil
 	})
@@ -257,7 +272,7 @@ func (c *cluster) behindNAT(n int) *nettest.Host {
 	}`)
 	h.Run("ip", "route", "add", "default", "via", "10.0.0.1")
 	h.Run("mkdir", "-p", "/etc/berth")
-	h.Run("sh", "-c", fmt.Sprintf("printf '%%s\\n' 'etcd = %s' 'name = h%d' 'ttl = 3s' 'bind = 10.0.0.2' 'advertise = 192.0.2.%d' >/etc/berth/agent.conf", clusterEtcd, n, n))
+	h.Run("sh", "-c", fmt.Sprintf("printf '%%s\\n' 'etcd = %s' 'name = h%d' 'ttl = 3s' 'repair-every = 3s' 'bind = 10.0.0.2' 'advertise = 192.0.2.%d' >/etc/berth/agent.conf", clusterEtcd, n, n))
 	c.hosts = append(c.hosts, h)
 	c.startAgent(h, "--config", "/etc/berth/agent.conf")
 	return h
@@ -277,6 +292,7 @@ func TestHostsBehindNATsReachEachOther(t *testing.T) {
 		url := two.ServeHTTP(net.JoinHostPort(addr, "80"))
 		nettest.Eventually(t, "one to reach "+url, func() error { _, err := one.TryGet(url); return err })
 	}
+	c.awaitPath(a, "good")
 	if out := a.Run("bridge", "fdb", "show", "dev", "vx-wide"); !strings.Contains(out, "dst 192.0.2.2") {
 		t.Errorf("h1 does not send to what h2 advertises:\n%s", out)
 	}

@@ -148,6 +148,7 @@ type Status struct {
 	Cluster  *Cluster        `json:"cluster,omitempty"` // nil: one host
 	Mesh     *Mesh           `json:"mesh,omitempty"`    // nil: no encrypted network has a container here
 	Networks []NetworkStatus `json:"networks"`          // that have endpoints here
+	Warnings []string        `json:"warnings"`          // what is the matter now
 	Errors   []Problem       `json:"errors"`            // the last ones, newest first
 }
 
@@ -176,6 +177,8 @@ type Peer struct {
 	Host      string     `json:"host"`
 	Address   netip.Addr `json:"address"`
 	Endpoints int        `json:"endpoints"` // of the network asked for, or of all
+	MTU       int        `json:"mtu,omitempty"`
+	VXLAN     string     `json:"vxlan,omitempty"` // how packets get there; empty: no network is shared
 }
 
 // Mesh is this host's end of the tunnels that encrypted networks travel by.
@@ -197,6 +200,13 @@ type MeshPeer struct {
 	Received  int64          `json:"received"`           // bytes
 	Sent      int64          `json:"sent"`
 }
+
+// What VXLAN of a peer can say.
+const (
+	VXLANGood      = "good"
+	VXLANSilent    = "no answer"
+	VXLANChecksums = "checksums are broken"
+)
 
 // Problem is something that went wrong.
 type Problem struct {

@@ -78,6 +78,8 @@ type Host struct {
 	Instance string     `json:"instance"` // of this boot: tells two hosts of one name apart
 	Address  netip.Addr `json:"address"`  // VTEP
 
+	UnderlayMTU int `json:"underlayMTU,omitempty"` // of the device that tunnels leave by
+
 	// Of the mesh under encrypted networks; a host that does not know them
 	// says none of it.
 	Key    string     `json:"key,omitempty"`   // WireGuard's public key

@@ -22,7 +22,7 @@ var (
 // other software choose by hand.
 const (
 	firstVNI = 1 << 16
-	lastVNI  = 1<<24 - 1
+	lastVNI  = 1<<24 - 2 // the last one is the agents' own (agent/probe)
 )
 
 // attempts bounds how often a change is tried that others got ahead of.

@@ -75,6 +75,12 @@ func describeStatus(w io.Writer, s *api.Status) {
 		describePeers(w, s.Cluster.Peers)
 		describeMesh(w, s.Mesh)
 	}
+	for i, warning := range s.Warnings {
+		if i == 0 {
+			fmt.Fprintln(w)
+		}
+		fmt.Fprintf(w, "WARNING: %s\n", warning)
+	}
 	describeProblems(w, s.Errors)
 }
 
@@ -108,9 +114,9 @@ func describePeers(w io.Writer, peers []api.Peer) {
 	}
 	tw := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	defer tw.Flush()
-	fmt.Fprintln(tw, "\nPEER\tADDRESS\tENDPOINTS")
+	fmt.Fprintln(tw, "\nPEER\tADDRESS\tENDPOINTS\tMTU\tVXLAN")
 	for _, p := range peers {
-		fmt.Fprintf(tw, "%s\t%s\t%d\n", p.Host, p.Address, p.Endpoints)
+		fmt.Fprintf(tw, "%s\t%s\t%d\t%d\t%s\n", p.Host, p.Address, p.Endpoints, p.MTU, dash(p.VXLAN))
 	}
 }
 

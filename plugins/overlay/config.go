@@ -20,6 +20,13 @@ const (
 	EVPN   = "evpn"   // a BGP daemon on the host programs them
 )
 
+// Who computes the checksums of what leaves by the VXLAN device.
+const (
+	OffloadOn   = "on"   // the network card, where it says that it can
+	OffloadOff  = "off"  // the kernel
+	OffloadAuto = "auto" // the kernel where the agent finds that the card does it wrong
+)
+
 const (
 	defaultPort = 4789 // RFC 7348, section 5
 	maxVNI      = 1<<24 - 1
@@ -41,6 +48,7 @@ type Config struct {
 	Internal    bool            `json:"internal"`
 	HairpinMode bool            `json:"hairpinMode"`
 	Encrypted   bool            `json:"encrypted"`
+	Checksums   string          `json:"checksumOffload"`
 	IPAM        json.RawMessage `json:"ipam"`
 
 	network string
@@ -53,7 +61,7 @@ func parse(net *plugins.Network) (*Config, error) {
 		return nil, plugins.Errorf(plugins.CodeDecode, "decode overlay configuration of network %s: %w", net.Name, err)
 	}
 	c.setDefaults()
-	for _, check := range []func() error{c.checkControlPlane, c.checkVXLAN, c.checkPeers, c.checkLocal, c.checkDevices} {
+	for _, check := range []func() error{c.checkControlPlane, c.checkVXLAN, c.checkPeers, c.checkLocal, c.checkDevices, c.checkOffload} {
 		if err := check(); err != nil {
 			return nil, &plugins.Error{Code: plugins.CodeInvalidConfig, Err: fmt.Errorf("network %s: %w", net.Name, err)}
 		}
@@ -70,6 +78,12 @@ func (c *Config) setDefaults() {
 	}
 	if c.Port == 0 {
 		c.Port = defaultPort
+	}
+	if c.Checksums == "" {
+		c.Checksums = OffloadOn
+		if c.ControlPlane == Etcd {
+			c.Checksums = OffloadAuto
+		}
 	}
 	for i, p := range c.Peers {
 		c.Peers[i] = p.Unmap()
@@ -119,6 +133,9 @@ func (c *Config) checkVXLAN() error {
 	// The cluster gives a network of etcd its VNI.
 	if c.VNI == 0 && c.ControlPlane == Etcd {
 		return nil
+	}
+	if c.VNI == maxVNI && c.ControlPlane == Etcd {
+		return fmt.Errorf("vni: %d is what the agents try tunnels with; choose another", c.VNI)
 	}
 	if c.VNI < 1 || c.VNI > maxVNI {
 		return fmt.Errorf("vni: %d is outside 1 to %d", c.VNI, maxVNI)
@@ -180,9 +197,22 @@ func (c *Config) checkDevices() error {
 	return nil
 }
 
-// encapsulation is what VXLAN adds to a packet: outer IP, UDP and VXLAN
+func (c *Config) checkOffload() error {
+	switch c.Checksums {
+	case OffloadOn, OffloadOff:
+		return nil
+	case OffloadAuto:
+		if c.ControlPlane == Etcd {
+			return nil
+		}
+		return fmt.Errorf("checksumOffload: it is the agent that finds out what auto means, and it does not serve controlPlane %q; use %q or %q", c.ControlPlane, OffloadOn, OffloadOff)
+	}
+	return fmt.Errorf("checksumOffload: %q is unknown; use %q, %q or %q", c.Checksums, OffloadOn, OffloadOff, OffloadAuto)
+}
+
+// Encapsulation is what VXLAN adds to a packet: outer IP, UDP and VXLAN
 // headers, and the inner Ethernet header (RFC 7348, section 5).
-func encapsulation(underlay netip.Addr) int {
+func Encapsulation(underlay netip.Addr) int {
 	if underlay.Is4() {
 		return 20 + 8 + 8 + 14
 	}

@@ -109,6 +109,26 @@ func TestAClashWithAnothersVXLANNamesIt(t *testing.T) {
 	}
 }
 
+func TestChecksumOffloadIsTurnedOff(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for offload, want := range map[string]string{"on": "on", "off": "off"} {
+		c := w.a.NewContainer("c" + offload)
+		config := strings.Replace(static(1, ip4Peers), "{", `{"checksumOffload":"`+offload+`",`, 1)
+		w.add(w.a, c, config)
+		w.expectOffload(w.a, "vx-front", want)
+		w.del(w.a, request(c, config))
+	}
+}
+
+func (w *world) expectOffload(h *nettest.Host, device, want string) {
+	w.Helper()
+	out := h.Run("ethtool", "-k", device)
+	if !strings.Contains(out, "tx-checksumming: "+want+"\n") {
+		w.Errorf("checksum offload of %s is not %s:\n%s", device, want, out)
+	}
+}
+
 func TestAddMendsADeletedDevice(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -129,28 +149,31 @@ func TestConfigurationIsRefusedBeforeAnythingIsTouched(t *testing.T) {
 	w := newWorld(t)
 	c := w.a.NewContainer("c1")
 	for config, want := range map[string]string{
-		`{"peers":["192.0.2.2"]}`:                                 "vni",
-		`{"vni":16777216,"peers":["192.0.2.2"]}`:                  "vni",
-		`{"vni":1,"peers":[]}`:                                    "peers",
-		`{"vni":1,"peers":["192.0.2.2","2001:db8::2"]}`:           "famil",
-		`{"vni":1,"peers":["192.0.2.2","192.0.2.2"]}`:             "twice",
-		`{"vni":1,"peers":["224.0.0.1"]}`:                         "224.0.0.1",
-		`{"vni":1,"peers":["127.0.0.1"]}`:                         "127.0.0.1",
-		`{"vni":1,"peers":["fe80::1"]}`:                           "link-local",
-		`{"vni":1,"peers":["192.0.2.1"]}`:                         "this host",
-		`{"vni":1,"peers":["192.0.2.2"],"local":"192.0.2.77"}`:    "local",
-		`{"vni":1,"peers":["192.0.2.2"],"local":"2001:db8::1"}`:   "famil",
-		`{"vni":1,"peers":["192.0.2.2"],"underlay":"eth7"}`:       "underlay",
-		`{"vni":1,"peers":["192.0.2.2"],"mtu":1500}`:              "1450",
-		`{"vni":1,"peers":["192.0.2.2"],"encrypted":true}`:        "encrypted",
-		`{"vni":1,"peers":["192.0.2.2"],"mtu":100}`:               "mtu",
-		`{"vni":1,"peers":["192.0.2.2"],"bridge":"a/b"}`:          "bridge",
-		`{"vni":1,"peers":["192.0.2.2"],"controlPlane":"gossip"}`: "controlPlane",
-		`{"vni":1,"peers":["192.0.2.2"],"controlPlane":"evpn"}`:   "peers",
-		`{"vni":1,"controlPlane":"evpn"}`:                         "underlay",
-		`{"vni":"x","peers":["192.0.2.2"]}`:                       "decode",
-		`{"vni":1,"port":65536,"peers":["192.0.2.2"]}`:            "decode",
-		`{"vni":1,"peers":["192.0.2.300"]}`:                       "decode",
+		`{"peers":["192.0.2.2"]}`:                                  "vni",
+		`{"vni":16777216,"peers":["192.0.2.2"]}`:                   "vni",
+		`{"vni":16777215}`:                                         "agents",
+		`{"vni":1,"peers":[]}`:                                     "peers",
+		`{"vni":1,"peers":["192.0.2.2","2001:db8::2"]}`:            "famil",
+		`{"vni":1,"peers":["192.0.2.2","192.0.2.2"]}`:              "twice",
+		`{"vni":1,"peers":["224.0.0.1"]}`:                          "224.0.0.1",
+		`{"vni":1,"peers":["127.0.0.1"]}`:                          "127.0.0.1",
+		`{"vni":1,"peers":["fe80::1"]}`:                            "link-local",
+		`{"vni":1,"peers":["192.0.2.1"]}`:                          "this host",
+		`{"vni":1,"peers":["192.0.2.2"],"local":"192.0.2.77"}`:     "local",
+		`{"vni":1,"peers":["192.0.2.2"],"local":"2001:db8::1"}`:    "famil",
+		`{"vni":1,"peers":["192.0.2.2"],"underlay":"eth7"}`:        "underlay",
+		`{"vni":1,"peers":["192.0.2.2"],"mtu":1500}`:               "1450",
+		`{"vni":1,"peers":["192.0.2.2"],"encrypted":true}`:         "encrypted",
+		`{"vni":1,"peers":["192.0.2.2"],"mtu":100}`:                "mtu",
+		`{"vni":1,"peers":["192.0.2.2"],"bridge":"a/b"}`:           "bridge",
+		`{"vni":1,"peers":["192.0.2.2"],"controlPlane":"gossip"}`:  "controlPlane",
+		`{"vni":1,"peers":["192.0.2.2"],"controlPlane":"evpn"}`:    "peers",
+		`{"vni":1,"controlPlane":"evpn"}`:                          "underlay",
+		`{"vni":1,"peers":["192.0.2.2"],"checksumOffload":"auto"}`: "agent",
+		`{"vni":1,"peers":["192.0.2.2"],"checksumOffload":"no"}`:   "checksumOffload",
+		`{"vni":"x","peers":["192.0.2.2"]}`:                        "decode",
+		`{"vni":1,"port":65536,"peers":["192.0.2.2"]}`:             "decode",
+		`{"vni":1,"peers":["192.0.2.300"]}`:                        "decode",
 	} {
 		_, err := tryAdd(w.a, request(c, config))
 		var coded *plugins.Error

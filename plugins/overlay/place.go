@@ -129,17 +129,17 @@ func (c *Config) findMTU(p *place, dev *netdev.Handle) error {
 			room = min(room, path.MTU)
 		}
 	}
-	most := room - encapsulation(p.local)
+	most := room - Encapsulation(p.local)
 	p.mtu = most
 	// A fabric's hosts often have their address on the loopback device, whose
 	// MTU says nothing of the way to the peers.
 	if p.underlay.Attrs().Flags&net.FlagLoopback != 0 && c.MTU == 0 {
 		return plugins.Errorf(plugins.CodeInvalidConfig, "mtu: the local address %s is on %s, so there is no underlay to take it from; give the uplinks' less %d",
-			p.local, p.underlay.Attrs().Name, encapsulation(p.local))
+			p.local, p.underlay.Attrs().Name, Encapsulation(p.local))
 	}
 	if c.MTU > most {
 		return plugins.Errorf(plugins.CodeInvalidConfig, "mtu: %d does not fit: %s carries %d, of which VXLAN takes %d; use at most %d",
-			c.MTU, p.underlay.Attrs().Name, room, encapsulation(p.local), most)
+			c.MTU, p.underlay.Attrs().Name, room, Encapsulation(p.local), most)
 	}
 	if c.MTU > 0 {
 		p.mtu = c.MTU

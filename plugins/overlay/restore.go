@@ -39,6 +39,26 @@ func KeepSealed(r *endpoint.Record) (removed bool, err error) {
 	return true, firewall.Seal(was.sealed())
 }
 
+// Tunnel is what an agent must know of a network's VXLAN device to try it.
+type Tunnel struct {
+	Port      uint16
+	Encrypted bool
+	Checksums string // OffloadOn, OffloadOff or OffloadAuto
+}
+
+// TunnelOf reads a record.
+func TunnelOf(r *endpoint.Record) (Tunnel, error) {
+	was, err := drivenOf(r)
+	if err != nil {
+		return Tunnel{}, err
+	}
+	c, err := parse(&plugins.Network{Name: r.Network, Type: r.Driver, Config: r.Config})
+	if err != nil {
+		return Tunnel{}, err
+	}
+	return Tunnel{Port: was.Port, Encrypted: c.Encrypted, Checksums: c.Checksums}, nil
+}
+
 // Intact tells whether both devices stand as they were made, and the host has
 // the address that the VXLAN device sends from.
 func Intact(dev *netdev.Handle, r *endpoint.Record) bool {

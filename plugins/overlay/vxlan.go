@@ -28,7 +28,7 @@ type segment struct {
 // device was made from, so that an Add sees at one glance whether the device
 // is what the configuration asks for.
 func (s *segment) mark() string {
-	sum := sha256.Sum256(fmt.Append(nil, s.ControlPlane, s.VNI, s.Port, s.Peers, s.Underlay, s.Local, s.MTU, s.Bridge, s.gateways, s.Encrypted))
+	sum := sha256.Sum256(fmt.Append(nil, s.ControlPlane, s.VNI, s.Port, s.Peers, s.Underlay, s.Local, s.MTU, s.Bridge, s.gateways, s.Encrypted, s.Checksums))
 	return fmt.Sprintf("%s%s vxlan %x", netdev.AliasPrefix, s.network, sum[:6])
 }
 
@@ -107,6 +107,10 @@ func (s *segment) connect(bridge netdev.Link, p *place) error {
 		return err
 	}
 	if err := s.replicateTo(vxlan, p.peers); err != nil {
+		return err
+	}
+	// With auto it is the agent's to turn off.
+	if err := s.dev.SetChecksumOffload(vxlan, s.Checksums != OffloadOff); err != nil {
 		return err
 	}
 	if err := s.dev.SetVXLANUp(vxlan, s.Port); err != nil {
