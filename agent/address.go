@@ -17,17 +17,14 @@ func (a *Agent) advertised() (netip.Addr, error) {
 // vtep is the address that this host's tunnels leave from: one of its own.
 func (a *Agent) vtep() (netip.Addr, error) {
 	if a.Bind.IsValid() {
-		path, err := a.dev.PathTo(a.Bind)
-		if err != nil || !path.Local {
+		if !a.owns(a.Bind) {
 			return netip.Addr{}, fmt.Errorf("find this host's address on the underlay: it does not have %s, which --bind names", a.Bind)
 		}
 		return a.Bind, nil
 	}
 	// Behind a NAT the others' address for this host is not its own.
-	if a.Advertise.IsValid() {
-		if path, err := a.dev.PathTo(a.Advertise); err == nil && path.Local {
-			return a.Advertise, nil
-		}
+	if a.Advertise.IsValid() && a.owns(a.Advertise) {
+		return a.Advertise, nil
 	}
 	for _, server := range a.Options.Cluster.Servers {
 		addr, err := addressOf(server)
@@ -40,6 +37,17 @@ func (a *Agent) vtep() (netip.Addr, error) {
 		}
 	}
 	return netip.Addr{}, errors.New("find this host's address on the underlay: no route to an etcd server settles it; give --bind")
+}
+
+// owns tells whether an address is one of this host's: by its route, and by a
+// list of all addresses where it has none, as one of IPv6 while the kernel
+// looks for duplicates of it.
+func (a *Agent) owns(addr netip.Addr) bool {
+	if path, err := a.dev.PathTo(addr); err == nil && path.Local {
+		return true
+	}
+	_, err := a.dev.LinkWithAddr(addr)
+	return err == nil
 }
 
 // fits tells whether an address has the family that the others send to: a
