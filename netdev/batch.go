@@ -57,6 +57,7 @@ func (b *Batch) AddVeth(v *Veth) {
 	b.Message(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, fmt.Sprintf("create veth %s with peer %s", v.Name, v.PeerName))
 	header(&b.Batch, unix.AF_UNSPEC, 0, 0, 0)
 	b.endpoint(v.Name, v.MAC, v.MTU)
+	b.oneQueue()
 	if v.Master != 0 {
 		b.Uint32(unix.IFLA_MASTER, uint32(v.Master))
 	}
@@ -66,12 +67,22 @@ func (b *Batch) AddVeth(v *Veth) {
 	peer := b.Nest(vethInfoPeer)
 	header(&b.Batch, unix.AF_UNSPEC, 0, 0, 0)
 	b.endpoint(v.PeerName, v.PeerMAC, v.MTU)
+	b.oneQueue()
 	if v.PeerNS != 0 {
 		b.Uint32(unix.IFLA_NET_NS_FD, uint32(v.PeerNS))
 	}
 	b.End(peer)
 	b.End(data)
 	b.End(info)
+}
+
+// oneQueue is what a veth device uses unless told otherwise. Left unsaid, the
+// kernel makes as many as there are CPUs and then turns the others off, which
+// waits for a grace period of RCU with the lock of all devices held
+// (veth_init_queues, drivers/net/veth.c).
+func (b *Batch) oneQueue() {
+	b.Uint32(unix.IFLA_NUM_TX_QUEUES, 1)
+	b.Uint32(unix.IFLA_NUM_RX_QUEUES, 1)
 }
 
 // vethInfoPeer is VETH_INFO_PEER of include/uapi/linux/veth.h.
@@ -95,19 +106,22 @@ type Bridge struct {
 
 // AddBridge makes a bridge, down. Its MAC is given, so that it is not that of
 // whichever port has the lowest: containers keep the gateway's in their
-// caches. Snooping of multicast is off where there is no querier anyway.
+// caches. It does not snoop multicast: that has no effect where there is no
+// querier, but has a timer for every port, all of which are set anew whenever
+// one comes up (br_port_state_selection, net/bridge/br_stp.c).
 func (b *Batch) AddBridge(name string, mac net.HardwareAddr, mtu int, o Bridge) {
 	b.Message(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, "create bridge "+name)
 	header(&b.Batch, unix.AF_UNSPEC, 0, 0, 0)
 	b.endpoint(name, mac, mtu)
 	info := b.Nest(unix.IFLA_LINKINFO)
 	b.String(unix.IFLA_INFO_KIND, "bridge")
+	data := b.Nest(unix.IFLA_INFO_DATA)
+	b.Uint8(unix.IFLA_BR_MCAST_SNOOPING, 0)
 	if o.VLANFiltering {
-		data := b.Nest(unix.IFLA_INFO_DATA)
 		b.Uint8(unix.IFLA_BR_VLAN_FILTERING, 1)
 		b.Uint16(unix.IFLA_BR_VLAN_DEFAULT_PVID, o.DefaultPVID)
-		b.End(data)
 	}
+	b.End(data)
 	b.End(info)
 }
 

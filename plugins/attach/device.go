@@ -54,16 +54,17 @@ func (d *Device) Close() {
 
 // restrain runs in the container's namespace.
 func (d *Device) restrain() error {
-	conf := "ipv6/conf/" + d.Name
-	if err := netdev.WriteSysctl(conf+"/accept_ra", "0"); err != nil || d.a.IPAM == nil {
+	proc, conf := netdev.OpenProc(), "ipv6/conf/"+d.Name
+	defer proc.Close()
+	if err := proc.WriteSysctl(conf+"/accept_ra", "0"); err != nil || d.a.IPAM == nil {
 		return err
 	}
 	for _, addr := range d.a.Addresses {
 		if addr.Prefix.Addr().Is6() {
-			return errors.Join(netdev.WriteSysctl(conf+"/disable_ipv6", "0"), netdev.WriteSysctl(conf+"/ndisc_notify", "1"))
+			return errors.Join(proc.WriteSysctl(conf+"/disable_ipv6", "0"), proc.WriteSysctl(conf+"/ndisc_notify", "1"))
 		}
 	}
-	return netdev.WriteSysctl(conf+"/disable_ipv6", "1")
+	return proc.WriteSysctl(conf+"/disable_ipv6", "1")
 }
 
 // SetMAC gives it another hardware address.
