@@ -76,6 +76,22 @@ func (b *Batch) Resolve(index int, neighbour netip.Addr) {
 	b.tolerate(unix.ENOBUFS)
 }
 
+// Confirm makes a neighbour known by its hardware address, and has the kernel
+// ask that neighbour alone whether it is so: within a tick, and then once a
+// second up to three times (ucast_solicit) until it answers. The question
+// tells the neighbour ours.
+func (b *Batch) Confirm(index int, neighbour netip.Addr, mac net.HardwareAddr) {
+	b.Message(unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, fmt.Sprintf("confirm %s at %s", neighbour, mac))
+	b.U8(family(neighbour)) // struct ndmsg
+	b.Zeros(3)
+	b.U32(uint32(index))
+	b.U16(unix.NUD_PROBE)
+	b.Zeros(2)
+	b.Bytes(unix.NDA_DST, neighbour.AsSlice())
+	b.Bytes(unix.NDA_LLADDR, mac)
+	b.tolerate(unix.ENOBUFS) // as in Resolve
+}
+
 // sendFrames sends each frame so many times through a socket that receives
 // nothing (protocol 0).
 func sendFrames(ifindex int, frames [][]byte, times int) error {

@@ -31,6 +31,7 @@ type Spec struct {
 	Ports      []plugins.PortMapping // to claim on the host
 	Driven     any                   // what Del must know besides; encoded into the record
 	HostNetNS  bool                  // the container must be in the host's namespace; else it must not
+	Segment    string                // what the container and its neighbours are on, where nobody else is; may be empty
 
 	// Del is the driver's own. Where an address or port is held by an
 	// attachment of the same network whose namespace is dead, that one is
@@ -55,6 +56,9 @@ type Attachment struct {
 	guard *state.Guard
 	avoid []netip.Addr // that other machines of the segment have
 	undo  []func() error
+
+	segment  string
+	expected bool
 }
 
 // Begin opens the container's namespace and records the intent, the leases
@@ -68,7 +72,7 @@ func Begin(ctx context.Context, store *state.Store, req *plugins.Request, spec S
 	if err != nil {
 		return nil, errors.Join(err, container.Close())
 	}
-	a := &Attachment{Container: container, store: store, req: req, guard: guard}
+	a := &Attachment{Container: container, store: store, req: req, guard: guard, segment: spec.Segment}
 	if err := a.begin(ctx, id, spec); err != nil {
 		return nil, errors.Join(err, a.close())
 	}
@@ -185,6 +189,9 @@ func (a *Attachment) lease(tx *state.Tx) (err error) {
 		for _, addr := range a.Addresses {
 			a.Record.Addresses = append(a.Record.Addresses, addr.Prefix)
 		}
+	}
+	if err := a.expect(tx); err != nil {
+		return err
 	}
 	return endpoint.Put(tx, a.Record)
 }

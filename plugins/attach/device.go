@@ -89,14 +89,15 @@ func (d *Device) Up() error {
 type Setup struct {
 	Routes []plugins.Route
 	Detect bool // duplicate addresses
-	Wire   bool // the segment goes beyond this host, and may lose a frame
 	Pinned bool // the device is made for the addresses: others in place of taken ones would not do
+
+	Announce   int              // how often the segment is told; see netdev.Announcements
+	Resolve    bool             // ask the segment for the gateways, until they answer
+	GatewayMAC net.HardwareAddr // tell the IPv4 gateways alone, whose MAC this is
 }
 
 // Configure gives the device, which is up, its addresses and routes and tells
-// the segment of them: they may have been another container's. Where a frame
-// may be lost it tells it three times, and the kernel goes on telling the
-// gateways.
+// the segment of them: they may have been another container's.
 func (d *Device) Configure(s Setup) error {
 	if d.late {
 		if err := d.a.Container.Do(d.restrain); err != nil {
@@ -119,22 +120,23 @@ func (d *Device) Configure(s Setup) error {
 	for _, r := range s.Routes {
 		b.AddRoute(d.Index, DeviceRoute(r))
 	}
-	d.announce(b, s.Wire)
+	d.announce(b, s)
 	return d.Conn.Do(b)
 }
 
-func (d *Device) announce(b *netdev.Batch, wire bool) {
-	switch {
-	case len(d.a.Addresses) == 0:
-		return
-	case !wire:
-		b.Announce(d.Name, d.MAC, 1)
+func (d *Device) announce(b *netdev.Batch, s Setup) {
+	if len(d.a.Addresses) == 0 {
 		return
 	}
-	b.Announce(d.Name, d.MAC, netdev.Announcements)
+	b.Announce(d.Name, d.MAC, s.Announce)
 	for _, addr := range d.a.Addresses {
-		if addr.Gateway.IsValid() {
+		switch {
+		case !addr.Gateway.IsValid():
+		case s.Resolve:
 			b.Resolve(d.Index, addr.Gateway)
+		case s.GatewayMAC != nil && addr.Gateway.Is4():
+			// IPv6 cannot ask before its link-local address is proven unique.
+			b.Confirm(d.Index, addr.Gateway, s.GatewayMAC)
 		}
 	}
 }

@@ -94,6 +94,9 @@ func (c *Config) validate() error {
 // maxMTU is ETH_MAX_MTU.
 const maxMTU = 65535
 
+// segment is what containers hear each other on.
+func (c *Config) segment() string { return fmt.Sprintf("%s vlan %d", c.Bridge, c.VLAN) }
+
 func (c *Config) isolated() bool { return c.Isolate == nil || *c.Isolate }
 func (c *Config) noICC() bool    { return c.ICC != nil && !*c.ICC }
 

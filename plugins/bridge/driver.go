@@ -47,6 +47,7 @@ func (d *Driver) Add(ctx context.Context, req *plugins.Request) (*plugins.Result
 	}
 	spec := attach.Spec{
 		HostIfName: netdev.HostName("veth", req.Name, req.ContainerID, req.IfName),
+		Segment:    conf.segment(),
 		Ports:      ports, Driven: driven{Bandwidth: req.Runtime.Bandwidth}, Del: d.Del,
 	}
 	if conf.ipam {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -77,10 +78,8 @@ func (w *wiring) connect(ctx context.Context) (_ *plugins.Result, err error) {
 // from the start, both ends down.
 func (w *wiring) createPair() (err error) {
 	name := w.a.Record.HostIfName
-	if w.mac = w.req.MAC(); w.mac == nil {
-		if w.mac, err = netdev.StableMAC(w.req.Name, w.req.ContainerID, w.req.IfName); err != nil {
-			return err
-		}
+	if w.mac, err = w.a.MAC(); err != nil {
+		return err
 	}
 	if w.hostMAC, err = netdev.StableMAC(w.req.Name, w.req.ContainerID, name); err != nil {
 		return err
@@ -192,11 +191,28 @@ func (w *wiring) bringUp() error {
 
 // configure sets the container's device up.
 func (w *wiring) configure() error {
-	err := w.dev.Configure(attach.Setup{Routes: w.routes(), Detect: w.conf.EnableDAD})
+	err := w.dev.Configure(w.setup())
 	if err != nil || !w.conf.EnableDAD {
 		return err
 	}
 	return settle(w.dev.Conn, w.dev.Index)
+}
+
+// setup has the addresses announced once, because a bridge loses no frame, and
+// not at all where nobody can know them by another MAC: an announcement
+// interrupts every container on the bridge. The gateway, where it is the bridge
+// itself, is told alone. A bridge that is not berth's may have other users, and
+// a MAC that changes with its ports.
+func (w *wiring) setup() attach.Setup {
+	s := attach.Setup{Routes: w.routes(), Detect: w.conf.EnableDAD, Announce: 1}
+	if !w.conf.IsGateway || w.conf.vlans() || !strings.HasPrefix(w.bridge.Alias, netdev.AliasPrefix) {
+		return s
+	}
+	s.GatewayMAC = w.bridge.MAC
+	if w.a.Expected() {
+		s.Announce = 0
+	}
+	return s
 }
 
 // routes are the configuration's, and the default routes through the bridge.

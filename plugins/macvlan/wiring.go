@@ -43,7 +43,7 @@ func (w *wiring) connect(ctx context.Context, mac net.HardwareAddr) (*plugins.Re
 	if err := w.a.Delegate(ctx); err != nil {
 		return nil, err
 	}
-	if err := w.dev.Configure(attach.Setup{Routes: w.a.Routes(), Wire: true}); err != nil {
+	if err := w.dev.Configure(attach.Setup{Routes: w.a.Routes(), Announce: netdev.Announcements, Resolve: true}); err != nil {
 		return nil, err
 	}
 	if w.conf.HostAccess {

@@ -78,7 +78,7 @@ func (w *wiring) connect(ctx context.Context) (*plugins.Result, error) {
 	if err := w.tellFabric(bridge); err != nil {
 		return nil, err
 	}
-	if err := w.inner.Configure(attach.Setup{Routes: w.a.Routes(), Wire: true, Pinned: true}); err != nil {
+	if err := w.inner.Configure(attach.Setup{Routes: w.a.Routes(), Pinned: true, Announce: netdev.Announcements, Resolve: true}); err != nil {
 		return nil, err
 	}
 	return w.a.Result(
