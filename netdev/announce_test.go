@@ -136,6 +136,56 @@ func TestResolveTellsTheNeighbourOurMAC(t *testing.T) {
 	})
 }
 
+func TestConfirmTellsTheOneNeighbourAndNobodyElse(t *testing.T) {
+	t.Parallel()
+	_, link, a, neighbour := announced(t)
+	heard := neighbour.Sniff("eth0")
+	router, err := net.ParseMAC(strings.Fields(neighbour.Run("cat", "/sys/class/net/eth0/address"))[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := new(netdev.Batch)
+	b.Confirm(link.Attrs().Index, netip.MustParseAddr("192.0.2.1"), router)
+	do(t, a, b)
+	eventually(t, func() (string, bool) {
+		out := neighbour.Run("ip", "neighbour", "show", "192.0.2.2")
+		return out, strings.Contains(out, link.Attrs().HardwareAddr.String())
+	})
+	eventually(t, func() (string, bool) {
+		out := a.Run("ip", "neighbour", "show", "192.0.2.1")
+		return out, strings.Contains(out, "REACHABLE")
+	})
+	for _, f := range heard.Frames() {
+		if f.EtherType() == unix.ETH_P_ARP && f[0]&1 != 0 {
+			t.Errorf("it was broadcast: %s", f)
+		}
+	}
+}
+
+func TestAProcfsOfOnesOwnIsTheNamespacesToo(t *testing.T) {
+	t.Parallel()
+	a, b := nettest.NewHost(t, "a"), nettest.NewHost(t, "b")
+	proc := netdev.OpenProc()
+	defer proc.Close()
+	const key = "ipv4/conf/default/arp_notify"
+	if err := a.Do(func() error { return proc.WriteSysctl(key, "1") }); err != nil {
+		t.Fatal(err)
+	}
+	for h, want := range map[*nettest.Host]string{a: "1", b: "0"} {
+		err := h.Do(func() error {
+			mine, err := proc.ReadSysctl(key)
+			theirs, err2 := netdev.ReadSysctl(key)
+			if mine != want || theirs != want {
+				t.Errorf("%s: %q, and %q through /proc, want %q", h.Name, mine, theirs, want)
+			}
+			return errors.Join(err, err2)
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // eventually waits for what the kernel does on another CPU's time.
 func eventually(t *testing.T, done func() (state string, ok bool)) {
 	t.Helper()

@@ -87,7 +87,7 @@ func configure(addr netip.Prefix) error {
 	}
 	b := new(netdev.Batch)
 	b.AddAddr(dev.Index, addr, false)
-	b.ChangeLink("eth0", netdev.LinkChange{Up: true, Notify: true})
+	b.ChangeLink("eth0", netdev.LinkChange{Up: true})
 	b.AddRoute(dev.Index, netdev.Route{Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Gateway: netip.AddrFrom4([4]byte{10, 9, 0, 1})})
 	return c.Do(b)
 }
