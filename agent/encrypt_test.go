@@ -3,7 +3,6 @@ package agent_test
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -18,27 +17,8 @@ import (
 
 	"github.com/berth-net/berth/agent/api"
 	"github.com/berth-net/berth/agent/mesh"
-	"github.com/berth-net/berth/netdev"
 	"github.com/berth-net/berth/nettest"
 )
-
-// implementations of WireGuard that an encrypted test runs with, and what says
-// that this machine has one. BERTH_TEST_WIREGUARD names the only one to try.
-var implementations = map[string]func(*testing.T){
-	mesh.Kernel: func(t *testing.T) {
-		h := nettest.NewHost(t, "probe")
-		if out, err := h.Try("ip", "link", "add", "wg0", "type", "wireguard"); err != nil {
-			t.Skipf("%v: %s", netdev.ErrNoWireGuard, out)
-		}
-	},
-	mesh.Userspace: func(t *testing.T) {
-		f, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
-		if err != nil {
-			t.Skipf("%v: %v", netdev.ErrNoTUN, err)
-		}
-		f.Close()
-	},
-}
 
 // secretWorld is a world whose hosts have a mesh.
 type secretWorld struct {
@@ -47,26 +27,50 @@ type secretWorld struct {
 	is4    bool // the underlay
 }
 
-func encrypted(t *testing.T, test func(t *testing.T, w *secretWorld)) {
+func TestTheKernelsWireGuardKeepsANetworkSecret(t *testing.T) {
 	t.Parallel()
-	for name, require := range implementations {
-		if only := os.Getenv("BERTH_TEST_WIREGUARD"); only != "" && only != name {
-			continue
-		}
-		for _, underlay := range []string{"IPv4", "IPv6"} {
-			t.Run(name+" over "+underlay, func(t *testing.T) {
-				t.Parallel()
-				require(t)
-				w := newWorldWith(t, 3, func(host int) []string {
-					settings := []string{agentWireGuard + "=" + name}
-					if underlay == "IPv6" {
-						settings = append(settings, fmt.Sprintf("%s=2001:db8::%d", agentAdvertise, host))
-					}
-					return settings
-				})
-				test(t, &secretWorld{world: w, kernel: name == mesh.Kernel, is4: underlay == "IPv4"})
+	nettest.RequireKernel(t, nettest.WireGuard)
+	keepsSecret(t, mesh.Kernel)
+}
+
+func TestWireGuardGoKeepsANetworkSecret(t *testing.T) {
+	t.Parallel()
+	f, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
+	if err != nil {
+		t.Skipf("needs TUN devices (CONFIG_TUN): %v", err)
+	}
+	f.Close()
+	keepsSecret(t, mesh.Userspace)
+}
+
+// keepsSecret looks at one network from its first packet to its last, on an
+// underlay of each family. Three hosts have a cluster; the third joins the
+// network late.
+func keepsSecret(t *testing.T, implementation string) {
+	for _, underlay := range []string{"IPv4", "IPv6"} {
+		t.Run(underlay, func(t *testing.T) {
+			t.Parallel()
+			w := &secretWorld{kernel: implementation == mesh.Kernel, is4: underlay == "IPv4"}
+			w.world = newWorldWith(t, 3, func(host int) []string {
+				settings := []string{agentWireGuard + "=" + implementation}
+				if !w.is4 {
+					settings = append(settings, fmt.Sprintf("%s=2001:db8::%d", agentAdvertise, host))
+				}
+				return settings
 			})
-		}
+			spies := w.spy()
+			members := []*member{w.addSecret(w.hosts[0], "c1"), w.addSecret(w.hosts[1], "c2")}
+			w.everyPair(members)
+			w.expectFullSize(members[0], members[1])
+			w.expectNothingTakenInClear(members[0], members[1])
+			members = append(members, w.addSecret(w.hosts[2], "c3"))
+			w.everyPair(members)
+			w.expectMesh(w.hosts[0], 2)
+			w.expectKeysKept()
+			w.expectFailsClosed(members)
+			spies.expectSecrecy(t, "HTTP/1.1")
+			w.expectEnd(members)
+		})
 	}
 }
 
@@ -115,30 +119,17 @@ func (s spy) expectSecrecy(t *testing.T, words ...string) {
 	}
 }
 
-func TestEncryptedNetworkReachesEveryPair(t *testing.T) {
-	encrypted(t, func(t *testing.T, w *secretWorld) {
-		spies := w.spy()
-		var members []*member
-		for i, h := range w.hosts {
-			members = append(members, w.addSecret(h, fmt.Sprintf("c%d", i)))
+// expectEnd: the last container takes the devices and the rules with it.
+func (w *secretWorld) expectEnd(members []*member) {
+	w.Helper()
+	for _, m := range members {
+		w.del(m)
+	}
+	for _, h := range w.hosts {
+		if out := h.Run("ip", "-br", "link") + h.Run("nft", "list", "tables"); strings.Contains(out, "front") || strings.Contains(out, "sealed") {
+			w.Errorf("%s has left:\n%s", h.Name, out)
 		}
-		w.everyPair(members)
-		spies.expectSecrecy(t, "HTTP/1.1")
-		w.expectMesh(w.hosts[0], 2)
-		w.expectFullSize(members[0], members[1])
-		for _, m := range members {
-			w.del(m)
-		}
-		for _, h := range w.hosts {
-			w.eventually("the mesh of "+h.Name+" to go", func() error {
-				rules := h.Run("nft", "list", "tables")
-				if out := h.Run("ip", "-br", "link"); strings.Contains(out, "front") || strings.Contains(rules, "sealed") {
-					return errors.New(out + rules)
-				}
-				return nil
-			})
-		}
-	})
+	}
 }
 
 // expectMesh: status shows the peers, each with a handshake and bytes.
@@ -195,35 +186,29 @@ func (w *secretWorld) expectFullSize(from, to *member) {
 // forged marks what the attacker sends.
 var forged = []byte("forged by an attacker")
 
-func TestEncryptedNetworkTakesNothingInClear(t *testing.T) {
-	encrypted(t, func(t *testing.T, w *secretWorld) {
-		spies := w.spy()
-		delete(spies, w.hosts[2]) // which is not on the network
-		a, b := w.addSecret(w.hosts[0], "c1"), w.addSecret(w.hosts[1], "c2")
-		// On a network in clear the same forgery succeeds.
-		plain := w.addTo(w.hosts[0], "plain", "back", strings.NewReplacer("10.42", "10.43", "fd42", "fd43").Replace(front))
-		w.everyPair([]*member{a, b})
-		stranger := nettest.NewHost(t, "stranger")
-		w.underlay.Join(stranger, "eth0", "192.0.2.77/24", "2001:db8::77/64")
-		w.expectForged(stranger, plain, w.vni(w.hosts[0], "back"), true)
-		secret := w.vni(w.hosts[0], "front")
-		for _, attacker := range []*nettest.Host{stranger, w.hosts[2]} { // the latter is in the cluster and not on the network
-			w.expectForged(attacker, a, secret, false)
-		}
-		// Without the packet filter's part the device's own addresses still
-		// hold; and the agent puts it back.
-		w.hosts[0].Run("nft", "delete", "table", "inet", "berth-sealed")
-		w.expectForged(stranger, a, secret, false)
-		if _, err := w.hosts[0].Try("nft", "list", "table", "inet", "berth-sealed"); err == nil {
-			t.Log("the rules were back before anything was forged")
-		}
-		w.eventually("the rules to return", func() error {
-			_, err := w.hosts[0].Try("nft", "list", "table", "inet", "berth-sealed")
-			return err
-		})
-		a.Ping(b.ips[0].String())
-		spies.expectSecrecy(t, "HTTP/1.1")
-	})
+// expectNothingTakenInClear: who can send to a host and knows the network's
+// VNI, MACs and addresses, but no key, reaches nobody.
+func (w *secretWorld) expectNothingTakenInClear(a, b *member) {
+	w.Helper()
+	// On a network in clear the same forgery succeeds.
+	plain := w.addTo(a.host, "plain", "back", strings.NewReplacer("10.42", "10.43", "fd42", "fd43").Replace(front))
+	stranger := nettest.NewHost(w, "stranger")
+	w.underlay.Join(stranger, "eth0", "192.0.2.77/24", "2001:db8::77/64")
+	w.expectForged(stranger, plain, w.vni(a.host, "back"), true)
+	secret := w.vni(a.host, "front")
+	for _, attacker := range []*nettest.Host{stranger, w.hosts[2]} { // the latter is in the cluster and not on the network
+		w.expectForged(attacker, a, secret, false)
+	}
+	// Without the packet filter's part the device's own addresses still hold;
+	// and the agent puts it back.
+	const table = "berth-sealed"
+	a.host.Run("nft", "delete", "table", "inet", table)
+	w.expectForged(stranger, a, secret, false)
+	if _, err := a.host.Try("nft", "list", "table", "inet", table); err == nil {
+		w.Log("the rules were back before anything was forged")
+	}
+	a.Ping(b.ips[0].String())
+	w.eventually("the rules to return", func() error { _, err := a.host.Try("nft", "list", "table", "inet", table); return err })
 }
 
 // expectForged sends a forged packet to a container by every way that an
@@ -249,39 +234,29 @@ func (w *secretWorld) expectForged(attacker *nettest.Host, victim *member, vni u
 	}
 }
 
-func TestEncryptedNetworkFailsClosed(t *testing.T) {
-	encrypted(t, func(t *testing.T, w *secretWorld) {
-		spies := w.spy()
-		var members []*member
-		for i, h := range w.hosts {
-			h.Run("ip", "route", "add", "default", "via", "192.0.2.100")
-			h.Run("ip", "-6", "route", "add", "default", "via", "2001:db8::9", "dev", "eth0")
-			members = append(members, w.addSecret(h, fmt.Sprintf("c%d", i)))
-		}
-		w.everyPair(members)
-		w.expectKeysKept()
-		h := w.hosts[0]
+// expectFailsClosed takes away what carries the traffic, with default routes
+// there to lead it astray. That nothing leaves in clear the spies tell.
+func (w *secretWorld) expectFailsClosed(members []*member) {
+	w.Helper()
+	h, first, second := members[0].host, members[0], members[1].ips[0].String()
+	h.Run("ip", "route", "add", "default", "via", "192.0.2.100")
+	h.Run("ip", "-6", "route", "add", "default", "via", "2001:db8::9", "dev", "eth0")
 
-		w.agents[h].Kill()
-		goesOn := members[0].TryPing(members[1].ips[0].String()) == nil
-		if goesOn != w.kernel {
-			t.Errorf("without the agent traffic goes on: %t", goesOn)
-		}
-		w.startAgent(h)
-		w.everyPair(members)
+	w.agents[h].Kill()
+	if goesOn := first.TryPing(second) == nil; goesOn != w.kernel {
+		w.Errorf("while the agent is dead traffic goes on: %t", goesOn)
+	}
+	w.startAgent(h)
+	w.everyPair(members)
 
-		h.Run("ip", "link", "delete", mesh.Device)
-		if err := members[0].TryPing(members[1].ips[0].String()); err == nil {
-			t.Log("the mesh was back at once")
-		}
-		w.everyPair(members)
+	h.Run("ip", "link", "delete", mesh.Device)
+	_ = first.TryPing(second) // whether or not the mesh is back already
+	w.everyPair(members)
 
-		w.stopAgent(w.hosts[2])
-		w.expectMesh(h, 1)
-		w.startAgent(w.hosts[2])
-		w.everyPair(members)
-		spies.expectSecrecy(t, "HTTP/1.1")
-	})
+	w.stopAgent(members[2].host)
+	w.expectMesh(h, 1)
+	w.startAgent(members[2].host)
+	w.everyPair(members)
 }
 
 // stopAgent ends a host's agent in good order.
