@@ -111,7 +111,7 @@ func (a *Agent) inspect(name string) (*api.Network, error) {
 		return nil, plugins.Errorf(plugins.CodeInvalidConfig, "inspect network %s: %w", name, cluster.ErrNoNetwork)
 	}
 	out := &api.Network{
-		Name: n.Name, VNI: n.VNI, Config: n.Config, Labels: n.Labels, Created: n.Created,
+		Name: n.Name, VNI: n.VNI, Encrypted: n.Encrypted(), Config: n.Config, Labels: n.Labels, Created: n.Created,
 		Host: a.Name, Endpoints: []api.Endpoint{}, Blocks: []api.Block{},
 	}
 	count := map[string]int{}

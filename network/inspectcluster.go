@@ -19,6 +19,7 @@ type InspectedPeer struct {
 // InspectedCluster is what the cluster knows of a network.
 type InspectedCluster struct {
 	VNI       uint32
+	Encrypted bool              // through WireGuard, or not at all
 	Endpoints []ClusterEndpoint // of all hosts, this one included
 	Blocks    []ClusterBlock
 }
@@ -60,7 +61,7 @@ func (n *Network) Scope() string {
 // AddCluster adds what the agent says, so that the inspection is the same on
 // every host.
 func (i *Inspection) AddCluster(n *api.Network) {
-	i.Cluster = &InspectedCluster{VNI: n.VNI, Endpoints: []ClusterEndpoint{}, Blocks: []ClusterBlock{}}
+	i.Cluster = &InspectedCluster{VNI: n.VNI, Encrypted: n.Encrypted, Endpoints: []ClusterEndpoint{}, Blocks: []ClusterBlock{}}
 	for _, e := range n.Endpoints {
 		i.Cluster.Endpoints = append(i.Cluster.Endpoints, ClusterEndpoint{
 			Host: e.Host, Name: e.Name, ContainerID: e.ContainerID, IfName: e.IfName,

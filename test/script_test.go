@@ -83,7 +83,20 @@ func TestScripts(t *testing.T) {
 		UpdateScripts:      os.Getenv("UPDATE") != "",
 		Setup:              setup,
 		Cmds:               commands,
+		Condition:          condition,
 	})
+}
+
+// condition knows tun: whether programs can make network devices.
+func condition(name string) (bool, error) {
+	if name != "tun" {
+		return false, fmt.Errorf("unknown condition %q", name)
+	}
+	f, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
+	if err != nil {
+		return false, nil
+	}
+	return true, f.Close()
 }
 
 func setup(env *testscript.Env) error {

@@ -113,6 +113,7 @@ type Forget struct {
 type Network struct {
 	Name      string            `json:"name"`
 	VNI       uint32            `json:"vni"`
+	Encrypted bool              `json:"encrypted,omitempty"`
 	Config    json.RawMessage   `json:"config"`
 	Labels    map[string]string `json:"labels,omitempty"`
 	Created   time.Time         `json:"created"`

@@ -200,6 +200,7 @@ func describeNetwork(w io.Writer, n *network.Inspection) {
 	field("Addresses", n.IPAM.Driver)
 	if n.Cluster != nil {
 		field("VNI", strconv.FormatUint(uint64(n.Cluster.VNI), 10))
+		field("Encrypted", strconv.FormatBool(n.Cluster.Encrypted))
 	}
 	tw.Flush()
 	describeRanges(w, n)
