@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -13,6 +14,7 @@ import (
 	"github.com/berth-net/berth/agent/mesh"
 	"github.com/berth-net/berth/endpoint"
 	"github.com/berth-net/berth/netdev"
+	"github.com/berth-net/berth/plugins"
 	"github.com/berth-net/berth/plugins/overlay"
 )
 
@@ -62,6 +64,19 @@ func (a *Agent) joinMesh(network string) (netdev.Link, error) {
 	}
 	a.secret.joining[network] = time.Now()
 	return link, a.updatePeers()
+}
+
+// rotateKey gives this host a new key. The others are told at once; until they
+// know, some milliseconds with etcd at hand, packets are lost.
+func (a *Agent) rotateKey() error {
+	if _, err := a.cluster.Health(); err != nil {
+		return plugins.Errorf(plugins.CodeTryAgain, "rotate key: the other hosts cannot be told of a new one: %w", err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	err := a.secret.mesh.Rotate()
+	a.Log.Info("rotated key", "key", a.secret.mesh.PublicKey())
+	return errors.Join(err, a.introduce())
 }
 
 // raiseMesh makes the device right. a.mu is held.

@@ -53,6 +53,8 @@ func (a *Agent) dispatch(ctx context.Context, req *api.Request) (string, *api.An
 	case req.Inspect != nil:
 		n, err := a.inspect(req.Inspect.Name)
 		return "inspect", &api.Answer{Network: n}, err
+	case req.RotateKey != nil:
+		return "rotate", &api.Answer{}, a.rotateKey()
 	case req.Forget != nil:
 		return "forget", &api.Answer{}, a.cluster.Forget(ctx, req.Forget.Host)
 	}

@@ -31,6 +31,7 @@ type Request struct {
 	RemoveNetwork *NetworkName   `json:"removeNetwork,omitempty"`
 	Inspect       *NetworkName   `json:"inspect,omitempty"`
 	Forget        *Forget        `json:"forget,omitempty"`
+	RotateKey     *struct{}      `json:"rotateKey,omitempty"`
 }
 
 // Answer is what the agent sends back.

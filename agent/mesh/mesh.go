@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"strings"
 	"time"
 
@@ -76,6 +77,24 @@ func New(dir string, o Options, log *slog.Logger) (*Mesh, error) {
 
 // PublicKey is the one that the other hosts are told.
 func (m *Mesh) PublicKey() string { return m.key.PublicKey().String() }
+
+// Rotate replaces the private key. The peers reach this host again when they
+// have been told of the new public one. A kill on the way leaves the one key
+// or the other in the file, and the next New goes by that.
+func (m *Mesh) Rotate() error {
+	key, err := wgtypes.GeneratePrivateKey()
+	if err != nil {
+		return fmt.Errorf("make key of the mesh: %w", err)
+	}
+	if err := storeKey(m.keyFile, key, os.Rename); err != nil {
+		return err
+	}
+	m.key = key
+	if m.link == 0 {
+		return nil
+	}
+	return m.configure()
+}
 
 // Port is the UDP port that the other hosts are told.
 func (m *Mesh) Port() uint16 { return m.options.Port }

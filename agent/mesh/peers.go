@@ -63,12 +63,32 @@ func (m *Mesh) SetPeers(peers []Peer) error {
 			return errors.Join(append(errs, fmt.Errorf("set peers of the mesh: %w", err))...)
 		}
 	}
+	had := m.have
 	m.told, m.have = want, map[wgtypes.Key]bool{}
-	for key := range want {
+	for key, p := range want {
 		m.have[key] = true
+		if !had[key] {
+			greet(p)
+		}
 	}
 	return errors.Join(errs...)
 }
+
+// greet has WireGuard shake hands with a new peer now, and not only with a
+// first packet. A peer that has just changed its key may wait for that: its
+// own handshake came before this host knew the key, and it tries again only
+// after five seconds. What is sent the peer's packet filter drops; that it
+// cannot be sent is no matter.
+func greet(p Peer) {
+	c, err := net.Dial("udp6", netip.AddrPortFrom(p.Address.WithZone(Device), discard).String())
+	if err != nil {
+		return
+	}
+	defer c.Close()
+	_, _ = c.Write([]byte("berth"))
+}
+
+const discard = 9 // UDP port of RFC 863
 
 func (m *Mesh) peer(key wgtypes.Key, p Peer) wgtypes.PeerConfig {
 	keepalive := m.options.Keepalive

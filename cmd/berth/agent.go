@@ -42,7 +42,7 @@ and a flag wins over its line. Everything is checked before anything is touched.
 		},
 	}
 	f.define(cmd.Flags())
-	cmd.AddCommand(agentStatusCommand(), agentForgetCommand())
+	cmd.AddCommand(agentStatusCommand(), agentForgetCommand(), agentRotateKeyCommand())
 	return cmd
 }
 

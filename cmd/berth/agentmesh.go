@@ -6,10 +6,12 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/berth-net/berth/agent/api"
 	"github.com/berth-net/berth/agent/mesh"
+	"github.com/berth-net/berth/state"
 )
 
 // meshFlags say how the host takes part in the mesh under encrypted networks.
@@ -49,6 +51,24 @@ func (f *meshFlags) options() mesh.Options {
 		o.Implementation = ""
 	}
 	return o
+}
+
+func agentRotateKeyCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "rotate-key",
+		Short: "Give this host a new key for encrypted networks",
+		Long: `Give this host a new key for encrypted networks, and tell the other hosts. Until they know,
+which takes etcd some milliseconds, packets of these networks are lost. A reboot does the same.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			store, err := state.Default()
+			if err != nil {
+				return err
+			}
+			_, err = api.Call(cmd.Context(), store, api.Request{RotateKey: &struct{}{}})
+			return err
+		},
+	}
 }
 
 // describeMesh is for people; nothing where no encrypted network is here.

@@ -39,7 +39,7 @@ func TestOnAKernelThatHasEverything(t *testing.T) {
 		},
 		// Without these they would make devices of the machine's own.
 		Parameters: []string{"dummy numdummies=0", "ifb numifbs=0", "mac80211_hwsim radios=0"},
-		Programs:   []string{"ip", "bridge", "tc", "nft", "iptables", "ip6tables", "iptables-restore", "ip6tables-restore", "iptables-save", "ip6tables-save"},
+		Programs:   []string{"ip", "bridge", "tc", "nft", "etcd", "iptables", "ip6tables", "iptables-restore", "ip6tables-restore", "iptables-save", "ip6tables-save"},
 		Trees:      []string{"/usr/lib/x86_64-linux-gnu/xtables"},
 	}
 	results, err := guest.Run(t.Context())
