@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"net/netip"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"github.com/berth-net/berth/endpoint"
 	"github.com/berth-net/berth/netdev"
 	"github.com/berth-net/berth/plugins"
+	"github.com/berth-net/berth/plugins/attach"
 	"github.com/berth-net/berth/plugins/overlay"
 )
 
@@ -23,7 +25,7 @@ import (
 type encryption struct {
 	mesh     *mesh.Mesh
 	tunnel   netip.Addr           // this host's VTEP inside the mesh
-	on       map[string]bool      // encrypted networks of this host's records
+	on       map[string]bool      // encrypted networks of this host's records; nil: not read yet
 	joining  map[string]time.Time // those that Attach was asked for just now
 	warnings map[string]bool      // told once each
 }
@@ -79,6 +81,17 @@ func (a *Agent) rotateKey() error {
 	return errors.Join(err, a.introduce())
 }
 
+// resumeMesh goes on where an earlier agent left off.
+func (a *Agent) resumeMesh() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	mtu, err := a.meshMTU()
+	if err != nil {
+		return err
+	}
+	return a.secret.mesh.Resume(a.dev, a.secret.tunnel, mtu)
+}
+
 // raiseMesh makes the device right. a.mu is held.
 func (a *Agent) raiseMesh() (netdev.Link, error) {
 	mtu, err := a.meshMTU()
@@ -92,12 +105,7 @@ func (a *Agent) raiseMesh() (netdev.Link, error) {
 // it is given a record each, or is about to be. a.mu is held.
 func (a *Agent) keepMesh(records map[string]*endpoint.Record) error {
 	maps.DeleteFunc(a.secret.joining, func(_ string, at time.Time) bool { return time.Since(at) > claimAge })
-	a.secret.on = map[string]bool{}
-	for _, r := range records {
-		if overlay.Encrypted(r) {
-			a.secret.on[r.Network] = true
-		}
-	}
+	a.secret.isOn(maps.Values(records))
 	if len(a.secret.on)+len(a.secret.joining) == 0 {
 		return a.secret.mesh.Down(a.dev)
 	}
@@ -107,9 +115,26 @@ func (a *Agent) keepMesh(records map[string]*endpoint.Record) error {
 	return a.updatePeers()
 }
 
+// isOn notes which encrypted networks this host's records are on.
+func (e *encryption) isOn(records iter.Seq[*endpoint.Record]) {
+	e.on = map[string]bool{}
+	for r := range records {
+		if overlay.Encrypted(r) {
+			e.on[r.Network] = true
+		}
+	}
+}
+
 // updatePeers makes the peers those that share an encrypted network with this
 // host. a.mu is held.
 func (a *Agent) updatePeers() error {
+	if a.secret.on == nil { // just started: the peers that an earlier agent set are not to be forgotten
+		records, err := attach.Records(a.Store, "")
+		if err != nil {
+			return err
+		}
+		a.secret.isOn(slices.Values(records))
+	}
 	view := a.cluster.View()
 	networks := slices.AppendSeq(slices.Collect(maps.Keys(a.secret.on)), maps.Keys(a.secret.joining))
 	own := &cluster.Host{Name: a.Name, Key: a.secret.mesh.PublicKey(), Tunnel: a.secret.tunnel}

@@ -270,12 +270,17 @@ func (w *secretWorld) expectFailsClosed(members []*member) {
 	h.Run("ip", "route", "add", "default", "via", "192.0.2.100")
 	h.Run("ip", "-6", "route", "add", "default", "via", "2001:db8::9", "dev", "eth0")
 
+	// Nor does it take etcd to go on.
+	w.etcd.Kill()
 	w.agents[h].Kill()
 	if goesOn := first.TryPing(second) == nil; goesOn != w.kernel {
 		w.Errorf("while the agent is dead traffic goes on: %t", goesOn)
 	}
 	w.startAgent(h)
+	first.Ping(second)
+	w.startEtcd()
 	w.everyPair(members)
+	w.expectMesh(h, 2)
 
 	h.Run("ip", "link", "delete", mesh.Device)
 	_ = first.TryPing(second) // whether or not the mesh is back already

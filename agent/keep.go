@@ -21,6 +21,9 @@ const settle = 50 * time.Millisecond
 func (a *Agent) keep(ctx context.Context) {
 	tick := time.NewTicker(a.Every)
 	defer tick.Stop()
+	if a.cluster != nil {
+		a.trouble("resume the mesh", a.resumeMesh())
+	}
 	mourner := &cluster.Mourner{Client: a.cluster, After: a.ReclaimAfter}
 	for {
 		a.reconcile(ctx)

@@ -245,12 +245,12 @@ func (m *Mesh) Down(dev *netdev.Handle) error {
 	m.close()
 	link, err := dev.Link(Device)
 	if errors.Is(err, netdev.ErrNotFound) {
-		return nil
+		return m.forget()
 	}
 	if err != nil || link.Attrs().Alias != alias {
 		return err
 	}
-	return dev.DeleteLink(Device)
+	return errors.Join(dev.DeleteLink(Device), m.forget())
 }
 
 // Close lets go of the device and leaves it there.

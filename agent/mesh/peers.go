@@ -62,6 +62,7 @@ func (m *Mesh) SetPeers(peers []Peer) error {
 		if err := m.ctl.ConfigureDevice(Device, wgtypes.Config{Peers: changes}); err != nil {
 			return errors.Join(append(errs, fmt.Errorf("set peers of the mesh: %w", err))...)
 		}
+		errs = append(errs, m.remember(want))
 	}
 	had := m.have
 	m.told, m.have = want, map[wgtypes.Key]bool{}
