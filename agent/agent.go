@@ -102,7 +102,12 @@ func New(o Options) (*Agent, error) {
 		a.close()
 		return nil, err
 	}
-	if a.instance, err = instanceOf(a.Store); err == nil {
+	// Before anything is written: an address that the host does not have is
+	// the operator's to mend.
+	if _, err = a.vtep(); err == nil {
+		a.instance, err = instanceOf(a.Store)
+	}
+	if err == nil {
 		a.secret, err = newEncryption(&a.Options, a.Store.Dir(), a.instance)
 	}
 	if err != nil {
