@@ -19,6 +19,7 @@ import (
 	"github.com/berth-net/berth/agent/api"
 	"github.com/berth-net/berth/agent/cluster"
 	"github.com/berth-net/berth/agent/mesh"
+	"github.com/berth-net/berth/agent/names"
 	"github.com/berth-net/berth/agent/plane"
 	"github.com/berth-net/berth/endpoint"
 	"github.com/berth-net/berth/netdev"
@@ -40,6 +41,8 @@ type Options struct {
 	ReclaimAfter time.Duration   // of a dead host's addresses; 0: never
 	Metrics      string          // address to serve Prometheus at; empty: none
 	Every        time.Duration   // between repairs; default 30 s
+	NoNames      bool            // open no resolvers
+	NamesAt      netip.AddrPort  // where the host itself may ask for names; default: nowhere
 }
 
 // Agent serves one host.
@@ -51,6 +54,7 @@ type Agent struct {
 	watch    *netdev.Watch
 	dirty    chan struct{} // asks for a repair
 	metrics  *metrics
+	names    *names.Service // nil: none
 
 	// telling orders what the cluster is told: all of the records, read at one
 	// moment, must not overtake the news of one of them.
@@ -93,6 +97,9 @@ func New(o Options) (*Agent, error) {
 		Options: o, started: time.Now(), dev: dev, herald: herald, watch: watch, dirty: make(chan struct{}, 1), metrics: newMetrics(),
 		segments: map[string]*plane.Segment{}, places: map[string]*api.Segment{}, claimed: map[string]time.Time{},
 		coming: map[endpoint.Key]*cluster.Endpoint{},
+	}
+	if !o.NoNames {
+		a.names = names.New(names.Options{Store: o.Store, Host: o.NamesAt, Log: o.Log})
 	}
 	if len(o.Cluster.Servers) == 0 {
 		return a, nil
@@ -167,6 +174,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	wg.Go(func() { a.listen(ctx) })
 	wg.Go(func() { a.trouble("try VXLAN", a.survey(ctx)) })
 	a.serveDHCP(ctx, &wg)
+	if a.names != nil {
+		wg.Go(func() { a.trouble("serve names", a.names.Run(ctx)) })
+	}
 	a.Log.Info("agent runs", "host", a.Name, "socket", l.Addr().String(), "etcd", a.Options.Cluster.Servers)
 	return api.Serve(ctx, l, a.handle)
 }

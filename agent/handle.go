@@ -7,6 +7,7 @@ import (
 
 	"github.com/berth-net/berth/agent/api"
 	"github.com/berth-net/berth/agent/cluster"
+	"github.com/berth-net/berth/endpoint"
 	"github.com/berth-net/berth/plugins"
 )
 
@@ -26,6 +27,10 @@ func (a *Agent) handle(ctx context.Context, req *api.Request) (*api.Answer, erro
 func (a *Agent) dispatch(ctx context.Context, req *api.Request) (string, *api.Answer, error) {
 	if req.Status != nil {
 		return "status", &api.Answer{Status: a.status(ctx)}, nil
+	}
+	if req.Names != nil {
+		dns, err := a.serveNames(req.Names.Key)
+		return "names", &api.Answer{Names: dns}, err
 	}
 	if a.cluster == nil {
 		return "cluster", nil, plugins.Errorf(plugins.CodeTryAgain, "the agent of this host was started without --etcd, so it knows no cluster")
@@ -59,6 +64,22 @@ func (a *Agent) dispatch(ctx context.Context, req *api.Request) (string, *api.An
 		return "forget", &api.Answer{}, a.cluster.Forget(ctx, req.Forget.Host)
 	}
 	return "unknown", nil, plugins.Errorf(plugins.CodeDecode, "the request asks for nothing that this agent knows")
+}
+
+// serveNames opens a container's resolver.
+func (a *Agent) serveNames(key endpoint.Key) (*plugins.DNS, error) {
+	if a.names == nil {
+		return nil, plugins.Errorf(plugins.CodeTryAgain, "the agent of this host was started without names")
+	}
+	return a.names.Serve(key)
+}
+
+func (a *Agent) namesStatus() *api.NamesStatus {
+	if a.names == nil {
+		return nil
+	}
+	s := a.names.Status()
+	return &api.NamesStatus{Containers: s.Containers, Questions: s.Queries, Forwarded: s.Forwarded, Failed: s.Failed}
 }
 
 // coded gives an error the code that its caller is told.

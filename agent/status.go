@@ -17,7 +17,7 @@ import (
 // status is how this agent does: what it serves, whom it sees, how far it is
 // behind, and what went wrong.
 func (a *Agent) status(ctx context.Context) *api.Status {
-	s := &api.Status{Host: a.Name, Started: a.started, Networks: []api.NetworkStatus{}, Warnings: []string{}, Errors: []api.Problem{}}
+	s := &api.Status{Host: a.Name, Started: a.started, Networks: []api.NetworkStatus{}, Warnings: []string{}, Errors: []api.Problem{}, Names: a.namesStatus()}
 	a.mu.Lock()
 	s.Errors = append(s.Errors, a.problems...)
 	served := slices.Sorted(maps.Keys(a.segments))

@@ -156,7 +156,7 @@ func add(ctx context.Context, d plugins.Driver, req *plugins.Request) ([]byte, e
 	if err != nil {
 		return nil, err
 	}
-	out, err := cniresult.Encode(result, req.CNIVersion)
+	out, err := cniresult.Encode(withNames(ctx, req, result), req.CNIVersion)
 	if err != nil {
 		return nil, errors.Join(err, d.Del(ctx, req))
 	}

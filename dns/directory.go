@@ -60,23 +60,14 @@ type Endpoint struct {
 	DNS      plugins.DNS // what the network says
 }
 
-// alive tells whether the container's namespace is still there. An endpoint
+// Alive tells whether the container's namespace is still there. An endpoint
 // on another host has none that could be looked at.
-func (e *Endpoint) alive() bool {
+func (e *Endpoint) Alive() bool {
 	if e.NetNS == "" {
 		return true
 	}
 	var st unix.Stat_t
 	return unix.Stat(e.NetNS, &st) == nil && netns.ID{Dev: uint64(st.Dev), Ino: st.Ino} == e.NetNSID
-}
-
-// Endpoints are those that stand, whether or not their containers live.
-func (d *Directory) Endpoints() ([]*Endpoint, error) {
-	s, err := d.snapshot()
-	if err != nil {
-		return nil, err
-	}
-	return s.all, nil
 }
 
 // snapshot is the state of now. When the database cannot be read, it is the

@@ -115,3 +115,13 @@ func isLoopback(nameserver string) bool {
 	a, err := netip.ParseAddr(nameserver)
 	return err == nil && a.IsLoopback()
 }
+
+// Endpoints are those that stand on this host, in the order in which they were
+// made, whether or not their containers live.
+func (r *Resolver) Endpoints() ([]*Endpoint, error) {
+	s, err := r.names.snapshot()
+	if err != nil {
+		return nil, err
+	}
+	return s.all, nil
+}

@@ -24,7 +24,7 @@ func (r *Resolver) Hosts(c Client) (string, error) {
 	var b strings.Builder
 	for _, e := range s.all {
 		seen := slices.ContainsFunc(z.networks, func(n *index) bool { return n.network == e.Network })
-		if !seen || !e.alive() {
+		if !seen || !e.Alive() {
 			continue
 		}
 		for _, p := range e.Addresses {

@@ -123,7 +123,7 @@ func (s *snapshot) everything() *zone {
 func (z *zone) find(name string) (found []*Endpoint) {
 	for _, n := range z.networks {
 		for _, e := range n.names[name] {
-			if e.alive() {
+			if e.Alive() {
 				found = append(found, e)
 			}
 		}
@@ -135,7 +135,7 @@ func (z *zone) find(name string) (found []*Endpoint) {
 // of the client's, whoever has it.
 func (z *zone) holder(a netip.Addr) (found *Endpoint, local bool) {
 	for _, n := range z.networks {
-		if e := n.addresses[a]; e != nil && e.alive() {
+		if e := n.addresses[a]; e != nil && e.Alive() {
 			return e, true
 		}
 		for subnet := range n.subnets {

@@ -193,6 +193,7 @@ func (s CreateSpec) conflist() (*conflist, error) {
 	}
 	if d.addresses {
 		plugin["ipam"] = s.ipam()
+		plugin["names"] = true
 	}
 	if len(d.capabilities) > 0 {
 		caps := map[string]bool{}

@@ -107,6 +107,10 @@ var ifnameOption = Option{
 	set: func(_ map[string]any, v string) error { return checkIfName(v + "0") },
 }
 
+var namesOption = Option{
+	Name: "names", Help: "the agent serves names in the network's containers of other runtimes", Default: "true", set: boolean("names"),
+}
+
 var masqueradeOption = Option{
 	Name: "masquerade", Aliases: []string{"com.docker.network.bridge.enable_ip_masquerade"},
 	Help: "hide the containers behind the host's address on the way out", Default: "true", set: boolean("ipMasq"),
@@ -126,6 +130,7 @@ var bridgeOptions = []Option{
 	{Name: "strict-publish", Help: "the host's INPUT rules decide who reaches published ports", Default: "false", set: boolean("strictPublish")},
 	{Name: "firewall-backend", Help: "nftables or iptables", Default: "what the kernel has", set: oneOf("firewallBackend", "nftables", "iptables")},
 	{Name: "vlan", Help: "VLAN of the containers' ports on the bridge", Default: "none", set: number("vlan", 1, 4094)},
+	namesOption,
 	ifnameOption,
 }
 
@@ -135,6 +140,7 @@ var macvlanOptions = []Option{
 		set: oneOf("mode", "bridge", "private", "vepa", "passthru")},
 	mtuOption,
 	{Name: "bcqueuelen", Help: "length of the parent's broadcast queue", Default: "the kernel's", set: number("bcqueuelen", 1, 1<<31)},
+	namesOption,
 	ifnameOption,
 }
 
@@ -151,6 +157,7 @@ var overlayOptions = []Option{
 	{Name: "encrypted", Help: "send through WireGuard only", Default: "false", set: flag("encrypted")},
 	masqueradeOption,
 	mtuOption,
+	namesOption,
 	ifnameOption,
 }
 

@@ -26,6 +26,7 @@ type Request struct {
 	More          *More          `json:"more,omitempty"`
 	Coming        *Endpoint      `json:"coming,omitempty"`
 	Changed       *Changed       `json:"changed,omitempty"`
+	Names         *Names         `json:"names,omitempty"`
 	Status        *struct{}      `json:"status,omitempty"`
 	CreateNetwork *CreateNetwork `json:"createNetwork,omitempty"`
 	RemoveNetwork *NetworkName   `json:"removeNetwork,omitempty"`
@@ -38,9 +39,10 @@ type Request struct {
 type Answer struct {
 	Error *Error `json:"error,omitempty"`
 
-	Segment *Segment `json:"segment,omitempty"`
-	Status  *Status  `json:"status,omitempty"`
-	Network *Network `json:"network,omitempty"`
+	Segment *Segment     `json:"segment,omitempty"`
+	Names   *plugins.DNS `json:"names,omitempty"`
+	Status  *Status      `json:"status,omitempty"`
+	Network *Network     `json:"network,omitempty"`
 }
 
 // CodeInUse is the code of a network that cannot be removed because of an
@@ -89,6 +91,12 @@ type Segment struct {
 // the other hosts then know it by the time it is there. Else a first packet
 // would be lost, and be sent again after a second.
 type Changed struct {
+	Key endpoint.Key `json:"key"`
+}
+
+// Names asks for a resolver in the namespace of an endpoint that has just been
+// made. The answer is what its container's resolv.conf should say.
+type Names struct {
 	Key endpoint.Key `json:"key"`
 }
 
@@ -151,7 +159,16 @@ type Status struct {
 	Mesh     *Mesh           `json:"mesh,omitempty"`    // nil: no encrypted network has a container here
 	Networks []NetworkStatus `json:"networks"`          // that have endpoints here
 	Warnings []string        `json:"warnings"`          // what is the matter now
+	Names    *NamesStatus    `json:"names,omitempty"`   // nil: the agent serves none
 	Errors   []Problem       `json:"errors"`            // the last ones, newest first
+}
+
+// NamesStatus is how the resolvers do that the agent has opened.
+type NamesStatus struct {
+	Containers int    `json:"containers"` // that have one
+	Questions  uint64 `json:"questions"`  // since the agent's start
+	Forwarded  uint64 `json:"forwarded"`  // of them, to the host's nameservers
+	Failed     uint64 `json:"failed"`     // of those
 }
 
 // NetworkStatus is a network that the agent serves.

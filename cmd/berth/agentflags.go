@@ -35,6 +35,8 @@ type agentFlags struct {
 	ttl, reclaim       time.Duration
 	every              time.Duration
 	mesh               meshFlags
+	names              bool
+	namesAt            string
 
 	lines map[string]string // where the file has a flag: "FILE:LINE"
 }
@@ -55,6 +57,8 @@ func (f *agentFlags) define(flags *pflag.FlagSet) {
 	flags.DurationVar(&f.ttl, "ttl", 10*time.Second, "how long after a host's death the others notice")
 	flags.DurationVar(&f.reclaim, "reclaim-after", time.Hour, "when a dead host's addresses may be given again; 0: never, but by: berth agent forget")
 	flags.DurationVar(&f.every, "repair-every", 30*time.Second, "how often the kernel is compared with what it should be")
+	flags.BoolVar(&f.names, "names", true, "serve names in containers of other runtimes, on networks that ask for it")
+	flags.StringVar(&f.namesAt, "names-at", "", "loopback address, such as 127.0.0.54, at which this host itself may ask for containers' names")
 	f.mesh.define(flags)
 }
 
@@ -210,11 +214,28 @@ func (f *agentFlags) password() (string, error) {
 	return strings.TrimRight(string(raw), "\r\n"), nil
 }
 
+// namesAddress is where the host itself may ask: on its loopback only, since
+// elsewhere strangers could ask too.
+func (f *agentFlags) namesAddress() (netip.AddrPort, error) {
+	if f.namesAt == "" {
+		return netip.AddrPort{}, nil
+	}
+	at, err := netip.ParseAddrPort(f.namesAt)
+	if addr, bare := netip.ParseAddr(f.namesAt); bare == nil {
+		at, err = netip.AddrPortFrom(addr, 53), nil
+	}
+	if err != nil || !at.Addr().IsLoopback() {
+		return at, f.wrong("names-at", "%q is not an address of the loopback, with or without a port", f.namesAt)
+	}
+	return at, nil
+}
+
 // options are the agent's. The flags have been checked.
 func (f *agentFlags) options(stderr io.Writer) (*agent.Options, error) {
 	o := &agent.Options{Name: f.name, ReclaimAfter: f.reclaim, Metrics: f.metrics, Every: f.every, Mesh: f.mesh.options()}
 	var level slog.Level
-	var errs [6]error
+	o.NoNames = !f.names
+	var errs [7]error
 	errs[0] = level.UnmarshalText([]byte(f.level))
 	o.Log = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
 	o.Cluster = cluster.Options{Servers: f.etcd, TTL: f.ttl, User: f.user}
@@ -223,6 +244,7 @@ func (f *agentFlags) options(stderr io.Writer) (*agent.Options, error) {
 	o.Cluster.Password, errs[3] = f.password()
 	o.Cluster.TLS, errs[4] = f.tls()
 	o.Store, errs[5] = state.Default()
+	o.NamesAt, errs[6] = f.namesAddress()
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}

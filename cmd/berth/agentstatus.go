@@ -69,6 +69,9 @@ func describeStatus(w io.Writer, s *api.Status) {
 	} else {
 		fmt.Fprintf(tw, "etcd:\t%s: %s\n", strings.Join(s.Cluster.Servers, ", "), etcdState(s.Cluster))
 	}
+	if n := s.Names; n != nil {
+		fmt.Fprintf(tw, "Names:\tin %d containers; %d questions, %d forwarded, %d of them failed\n", n.Containers, n.Questions, n.Forwarded, n.Failed)
+	}
 	tw.Flush()
 	if s.Cluster != nil {
 		describeNetworks(w, s.Networks)

@@ -1,0 +1,160 @@
+package test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/containernetworking/cni/pkg/types"
+	wire "github.com/miekg/dns"
+
+	"github.com/berth-net/berth/nettest"
+)
+
+// plugged is a host on which a runtime that knows nothing of berth calls the
+// plugins.
+type plugged struct {
+	*testing.T
+	h   *nettest.Host
+	bin string
+}
+
+func (p *plugged) berth(args ...string) string {
+	p.Helper()
+	return p.h.Run(filepath.Join(p.bin, "berth"), args...)
+}
+
+// call runs the plugin of a network's conflist, and returns the result's DNS.
+func (p *plugged) call(verb, network string, c *nettest.Container) types.DNS {
+	p.Helper()
+	var list struct {
+		CNIVersion string           `json:"cniVersion"`
+		Plugins    []map[string]any `json:"plugins"`
+	}
+	raw := p.h.Run("cat", "/etc/cni/net.d/berth-"+network+".conflist")
+	if err := json.Unmarshal([]byte(raw), &list); err != nil {
+		p.Fatal(err)
+	}
+	conf := list.Plugins[0]
+	delete(conf, "capabilities")
+	conf["name"], conf["cniVersion"] = network, list.CNIVersion
+	conf["runtimeConfig"] = map[string]any{"aliases": map[string][]string{network: {c.Name + "-alias"}}}
+	in, _ := json.Marshal(conf)
+	cmd := p.h.Command(filepath.Join(p.bin, "cni", conf["type"].(string)))
+	cmd.Env = append(os.Environ(), "CNI_COMMAND="+verb, "CNI_CONTAINERID="+c.Name, "CNI_NETNS="+c.Path, "CNI_IFNAME=eth0",
+		"CNI_PATH="+filepath.Join(p.bin, "cni"), "CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAME="+c.Name)
+	cmd.Stdin = strings.NewReader(string(in))
+	var out []byte
+	err := p.h.Do(func() (err error) { out, err = cmd.Output(); return err })
+	if err != nil {
+		p.Fatalf("%s %s: %v\n%s", verb, c.Name, err, out)
+	}
+	var result struct {
+		DNS types.DNS `json:"dns"`
+	}
+	if verb == "ADD" {
+		if err := json.Unmarshal(out, &result); err != nil {
+			p.Fatal(err)
+		}
+	}
+	return result.DNS
+}
+
+// ask is the answer of the resolver in a container, or the error.
+func (p *plugged) ask(from *nettest.Host, address, name string) string {
+	conn, err := from.Dial(p.Context(), "udp", address)
+	if err != nil {
+		return err.Error()
+	}
+	defer conn.Close()
+	m := new(wire.Msg).SetQuestion(wire.Fqdn(name), wire.TypeA)
+	answer, _, err := (&wire.Client{Timeout: 5 * time.Second}).ExchangeWithConn(m, &wire.Conn{Conn: conn})
+	if err != nil {
+		return err.Error()
+	}
+	text := wire.RcodeToString[answer.Rcode]
+	for _, rr := range answer.Answer {
+		text += " " + strings.TrimPrefix(rr.String(), rr.Header().String())
+	}
+	return text
+}
+
+func (p *plugged) eventually(from *nettest.Host, address, name, want string) {
+	p.Helper()
+	nettest.Eventually(p, "the answer for "+name, func() error {
+		if got := p.ask(from, address, name); got != want {
+			return fmt.Errorf("%q, want %q", got, want)
+		}
+		return nil
+	})
+}
+
+func (p *plugged) eventuallyClosed(in *nettest.Host) {
+	p.Helper()
+	nettest.Eventually(p, "no resolver listens any more", func() error {
+		if got := p.ask(in, "127.0.0.11:53", "x"); !strings.Contains(got, "refused") {
+			return fmt.Errorf("%q, want that it is refused", got)
+		}
+		return nil
+	})
+}
+
+// Containers of a runtime that knows nothing of berth are served by the agent
+// on networks that ask for it, and told so in the CNI result only then.
+func TestAgentServesNames(t *testing.T) {
+	t.Parallel()
+	p := &plugged{t, nettest.NewHost(t, "h"), binaries(t)}
+	p.h.Run("sh", "-c", "printf 'nameserver 127.0.0.1\nsearch corp.example\n' >/etc/resolv.conf")
+	p.berth("network", "create", "--subnet", "10.10.0.0/24", "front")
+	p.berth("network", "create", "--subnet", "10.20.0.0/24", "-o", "names=false", "quiet")
+	early, web, app, pod := p.h.NewContainer("early"), p.h.NewContainer("web"), p.h.NewContainer("app"), p.h.NewContainer("pod")
+	for _, c := range []*nettest.Container{early, web, app, pod} {
+		c.Run("ip", "link", "set", "lo", "up")
+	}
+	if dns := p.call("ADD", "front", early); len(dns.Nameservers) > 0 {
+		t.Errorf("without an agent the result has %v", dns)
+	}
+	agent := p.h.Background(filepath.Join(p.bin, "berth"), "agent", "--names-at", "127.0.0.54")
+	p.eventually(early.Host, "127.0.0.11:53", "early", "NOERROR 10.10.0.2") // what was there already
+	for _, c := range []*nettest.Container{web, app} {
+		dns := p.call("ADD", "front", c)
+		if got := fmt.Sprint(dns.Nameservers, dns.Search); got != "[127.0.0.11] [corp.example]" {
+			t.Errorf("with an agent the result has %v", dns)
+		}
+		// At once: the socket is open when ADD returns.
+		if got := p.ask(c.Host, "127.0.0.11:53", "early"); got != "NOERROR 10.10.0.2" {
+			t.Errorf("%s asks for early: %s", c.Name, got)
+		}
+	}
+	if dns := p.call("ADD", "quiet", pod); len(dns.Nameservers) > 0 {
+		t.Errorf("on a network without names the result has %v", dns)
+	}
+	if got := p.ask(pod.Host, "127.0.0.11:53", "pod"); !strings.Contains(got, "refused") {
+		t.Errorf("in a container on a network without names: %s", got)
+	}
+	for _, name := range []string{"web", "web-alias", "web.front", "web.corp.example"} {
+		if got := p.ask(app.Host, "127.0.0.11:53", name); got != "NOERROR 10.10.0.3" {
+			t.Errorf("app asks for %s: %s", name, got)
+		}
+	}
+	if got := p.ask(p.h, "127.0.0.54:53", "web"); got != "NOERROR 10.10.0.3" {
+		t.Errorf("the host asks for web: %s", got)
+	}
+	if status := p.berth("agent", "status"); !strings.Contains(status, "Names:") || !strings.Contains(status, "in 3 containers") {
+		t.Errorf("status:\n%s", status)
+	}
+	p.call("DEL", "front", web)
+	p.eventuallyClosed(web.Host)
+	p.eventually(app.Host, "127.0.0.11:53", "web", "NXDOMAIN")
+	agent.Kill()
+	p.eventuallyClosed(app.Host)
+	p.h.Background(filepath.Join(p.bin, "berth"), "agent")
+	p.eventually(app.Host, "127.0.0.11:53", "early", "NOERROR 10.10.0.2")
+	// A container that dies without a DEL: its namespace goes with the socket.
+	p.h.Run("umount", "--lazy", early.Path)
+	p.eventually(app.Host, "127.0.0.11:53", "early", "NXDOMAIN")
+}
