@@ -144,7 +144,7 @@ func (c *Catalogue) create(spec CreateSpec) (*Network, error) {
 }
 
 // clash refuses what two networks of one host cannot both have: a subnet that
-// the host itself routes, and a bridge.
+// the host itself routes, and a bridge, or a VLAN of one.
 func clash(spec CreateSpec, n *Network) error {
 	if drivers[spec.Driver].routed && (drivers[n.Driver].routed || n.Origin == Foreign) {
 		for _, s := range spec.Subnets {
@@ -155,8 +155,8 @@ func clash(spec CreateSpec, n *Network) error {
 			}
 		}
 	}
-	if device := spec.bridge(); device != "" && device == bridgeOf(n) {
-		return fmt.Errorf("bridge %s: %w: network %s has it", device, ErrExists, n.Name)
+	if o := spec.onHost(); o.Bridge != "" && o == onHostOf(n) {
+		return fmt.Errorf("%s: %w: network %s has it", o, ErrExists, n.Name)
 	}
 	return nil
 }

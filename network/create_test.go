@@ -1,6 +1,7 @@
 package network_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -64,6 +65,35 @@ func TestCreatedNetworkIsAConflistOfOtherRuntimes(t *testing.T) {
 	}
 	if byID, err := c.Get(n.ID()[:12]); err != nil || byID.Name != "front" {
 		t.Errorf("by id: %v, %v", byID, err)
+	}
+}
+
+func TestNetworksShareABridgeInVLANsOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	c, dir := catalogue(t)
+	in := func(name, vlan, bridge string) network.CreateSpec {
+		o := map[string]string{"vlan": vlan}
+		if bridge != "" {
+			o["bridge"] = bridge
+		}
+		return network.CreateSpec{Name: name, Options: o}
+	}
+	create(t, c, in("five", "5", "br1"))
+	create(t, c, in("six", "6", "br1"))
+	if _, err := c.Create(in("other", "6", "br1")); !errors.Is(err, network.ErrExists) || !strings.Contains(err.Error(), "VLAN 6 of bridge br1") {
+		t.Errorf("one VLAN for two: %v", err)
+	}
+	// A bridge's name leaves room for that of the gateway's device.
+	for name, want := range map[string]string{"short": `"bridge":"br-short"`, "quite-long": `"bridge":"br-`} {
+		create(t, c, in(name, "4094", ""))
+		list, err := libcni.NetworkConfFromFile(filepath.Join(dir, "berth-"+name+".conflist"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var conf struct{ Bridge string }
+		if err := json.Unmarshal(list.Plugins[0].Bytes, &conf); err != nil || len(conf.Bridge) > 10 || !strings.Contains(string(list.Plugins[0].Bytes), want) {
+			t.Errorf("%s is on bridge %q, %v", name, conf.Bridge, err)
+		}
 	}
 }
 

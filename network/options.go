@@ -41,6 +41,9 @@ var drivers = map[string]driver{
 
 func fillBridge(s CreateSpec, plugin map[string]any) {
 	plugin["bridge"] = bridgeName(s.Name)
+	if s.Options["vlan"] != "" && checkIfName(bridgeName(s.Name)+longestVLAN) != nil {
+		plugin["bridge"] = hashedBridgeName(s.Name)[:maxIfName-len(longestVLAN)]
+	}
 	plugin["hairpinMode"] = true
 	// A DHCP server's gateway is a machine of the segment: the bridge must
 	// not have its address, nor hide the containers from it.
@@ -73,27 +76,50 @@ func bridgeName(network string) string {
 	if name := "br-" + network; checkIfName(name) == nil {
 		return name
 	}
-	return fmt.Sprintf("br-%x", sha256.Sum256([]byte(network)))[:15]
+	return hashedBridgeName(network)
 }
 
-// bridge is the device that the network will have, "" for none.
-func (s CreateSpec) bridge() string {
+func hashedBridgeName(network string) string {
+	return fmt.Sprintf("br-%x", sha256.Sum256([]byte(network)))[:maxIfName]
+}
+
+const (
+	maxIfName   = 15      // IFNAMSIZ less the terminating zero
+	longestVLAN = ".4094" // what a bridge's name needs room for besides
+)
+
+// onHost is what the host has of a network: its bridge or, where several are
+// in VLANs of one bridge, its device there.
+type onHost struct {
+	Bridge string
+	VLAN   int
+}
+
+func (o onHost) String() string {
+	if o.VLAN == 0 {
+		return "bridge " + o.Bridge
+	}
+	return fmt.Sprintf("VLAN %d of bridge %s", o.VLAN, o.Bridge)
+}
+
+// onHost is what the network will have; zero: nothing of the kind.
+func (s CreateSpec) onHost() (o onHost) {
 	list, err := s.conflist()
 	if err != nil {
-		return ""
+		return o
 	}
-	name, _ := list.Plugins[0]["bridge"].(string)
-	return name
+	raw, err := json.Marshal(list.Plugins[0])
+	if err != nil || json.Unmarshal(raw, &o) != nil {
+		return onHost{}
+	}
+	return o
 }
 
-func bridgeOf(n *Network) string {
-	var conf struct {
-		Type, Bridge string
+func onHostOf(n *Network) (o onHost) {
+	if len(n.chain.Plugins) == 0 || json.Unmarshal(n.chain.Plugins[0], &o) != nil {
+		return onHost{}
 	}
-	if len(n.chain.Plugins) == 0 || json.Unmarshal(n.chain.Plugins[0], &conf) != nil {
-		return ""
-	}
-	return conf.Bridge
+	return o
 }
 
 var mtuOption = Option{

@@ -48,6 +48,24 @@ func TestKeys(t *testing.T) {
 	}
 }
 
+func TestDisabledInterfaceStaysDown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.host.NewContainer("c1")
+	req := request(c, "front", `{"type":"bridge","bridge":"br1","disableContainerInterface":true}`)
+	w.add(req)
+	if out := c.Run("ip", "-o", "link", "show", "eth0"); !strings.Contains(out, "state DOWN") {
+		t.Errorf("the container's interface:\n%s", out)
+	}
+	if err := w.check(req); err != nil {
+		t.Error(err)
+	}
+	c.Run("ip", "link", "set", "eth0", "up")
+	if err := w.check(req); err == nil || !strings.Contains(err.Error(), "eth0") {
+		t.Errorf("an interface that somebody brought up: %v", err)
+	}
+}
+
 func TestForceAddress(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -107,59 +107,6 @@ func (w *world) answers(v reach, port int, name string) {
 	}
 }
 
-// A real association by a published port.
-func TestPublishedSCTPCarriesTraffic(t *testing.T) {
-	t.Parallel()
-	nettest.RequireKernel(t, nettest.SCTP)
-	for _, backend := range backends(t) {
-		t.Run(backend, func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t)
-			c := w.host.NewContainer("c1")
-			w.add(request(c, "front", config(1, fmt.Sprintf(`"ipMasq":true,"firewallBackend":%q,`, backend)),
-				plugins.PortMapping{HostPort: 9000, ContainerPort: 7000, Protocol: "sctp"}))
-			server := openSCTP(t, c.Host)
-			if err := unix.Bind(server, &unix.SockaddrInet4{Port: 7000}); err != nil {
-				t.Fatal(err)
-			}
-			if err := unix.Listen(server, 1); err != nil {
-				t.Fatal(err)
-			}
-			client := openSCTP(t, w.lan)
-			if err := unix.Connect(client, &unix.SockaddrInet4{Addr: [4]byte{192, 0, 2, 1}, Port: 9000}); err != nil {
-				t.Fatal(err)
-			}
-			fd, from, err := unix.Accept(server)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer unix.Close(fd)
-			if sa := from.(*unix.SockaddrInet4); netip.AddrFrom4(sa.Addr) != netip.MustParseAddr("192.0.2.2") {
-				t.Errorf("the client is seen as %v", sa.Addr)
-			}
-		})
-	}
-}
-
-// openSCTP is a socket that gives up after three seconds.
-func openSCTP(t *testing.T, h *nettest.Host) (fd int) {
-	t.Helper()
-	if err := h.Do(func() (err error) {
-		fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, unix.IPPROTO_SCTP)
-		return err
-	}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Close(fd) })
-	patience := unix.Timeval{Sec: 3}
-	for _, option := range []int{unix.SO_RCVTIMEO, unix.SO_SNDTIMEO} {
-		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, option, &patience); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return fd
-}
-
 // What the host's kernel does with SCTP it does without an SCTP of its own:
 // an INIT chunk (RFC 9260 section 3.3.2) to the published port comes to the
 // container's, from its sender.

@@ -53,6 +53,15 @@ func TestWhatTheContainerGets(t *testing.T) {
 	}
 }
 
+func TestTheNetworksDNSIsInTheResult(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	r := w.add(request(w.host.NewContainer("c1"), with(dual, "dns", `{"nameservers":["192.0.2.53"],"search":["example.org"]}`)))
+	if len(r.DNS.Nameservers) != 1 || r.DNS.Nameservers[0] != "192.0.2.53" || len(r.DNS.Search) != 1 {
+		t.Errorf("the result's DNS: %+v", r.DNS)
+	}
+}
+
 func TestModes(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{"bridge", "private", "vepa", "passthru"} {
