@@ -2,8 +2,11 @@ package vm
 
 import (
 	"errors"
+	"flag"
 	"os"
 	"os/exec"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +21,8 @@ const (
 	kernelDir = root + "/bin/linux-image-amd64"
 )
 
+var only = flag.String("only", "", "run only those tests in the guest whose names this expression matches")
+
 // TestOnAKernelThatHasEverything boots once and runs every test of the
 // repository that says what it needs of the kernel. None may skip there.
 func TestOnAKernelThatHasEverything(t *testing.T) {
@@ -28,7 +33,7 @@ func TestOnAKernelThatHasEverything(t *testing.T) {
 		t.Fatal(err)
 	}
 	guest := &vm.Guest{
-		Kernel: kernel, Tests: packages, Timeout: 8 * time.Minute,
+		Kernel: kernel, Tests: chosen(t, packages), Timeout: 8 * time.Minute,
 		Modules: []string{
 			"drivers/net/dummy.ko", "drivers/net/ifb.ko", "drivers/net/ipvlan/ipvlan.ko", "drivers/net/macvlan.ko", "drivers/net/tun.ko",
 			"drivers/net/veth.ko", "drivers/net/vxlan/vxlan.ko", "drivers/net/wireguard/wireguard.ko", "drivers/net/wireless/mac80211_hwsim.ko",
@@ -49,6 +54,22 @@ func TestOnAKernelThatHasEverything(t *testing.T) {
 	for _, r := range results {
 		report(t, r)
 	}
+}
+
+// chosen leaves of the packages what the flag names.
+func chosen(t *testing.T, packages []vm.Package) (some []vm.Package) {
+	t.Helper()
+	wanted, err := regexp.Compile(*only)
+	if err != nil {
+		t.Fatalf("-only: %v", err)
+	}
+	for _, p := range packages {
+		p.Names = slices.DeleteFunc(p.Names, func(name string) bool { return !wanted.MatchString(name) })
+		if len(p.Names) > 0 {
+			some = append(some, p)
+		}
+	}
+	return some
 }
 
 // report makes a test's result in the guest that of a test of its own.
