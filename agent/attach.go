@@ -11,6 +11,7 @@ import (
 
 	"github.com/berth-net/berth/agent/api"
 	"github.com/berth-net/berth/agent/cluster"
+	"github.com/berth-net/berth/endpoint"
 	"github.com/berth-net/berth/ipam"
 	"github.com/berth-net/berth/plugins"
 )
@@ -58,7 +59,7 @@ func (a *Agent) attach(ctx context.Context, req *api.Attach) (*api.Segment, erro
 			alone = append(alone, static)
 		}
 	}
-	return a.segment(n, conf, pool, alone)
+	return a.segment(req.Key, n, conf, pool, alone)
 }
 
 // more adds a block to each range whose blocks the caller used up, if none was
@@ -87,7 +88,7 @@ func (a *Agent) more(ctx context.Context, req *api.More) (*api.Segment, error) {
 	if added != nil {
 		return nil, err
 	}
-	return a.segment(n, conf, pool, nil)
+	return a.segment(req.Key, n, conf, pool, nil)
 }
 
 // networkFor finds the cluster's network, or makes it of the configuration:
@@ -178,9 +179,9 @@ func (a *Agent) reserve(ctx context.Context, network string, pool *ipam.Config, 
 
 // segment tells the plugin what it cannot know: the VNI, this host's address,
 // and the ranges cut down to this host's blocks.
-func (a *Agent) segment(n *cluster.Network, conf *config, pool *ipam.Config, alone []netip.Addr) (*api.Segment, error) {
+func (a *Agent) segment(key endpoint.Key, n *cluster.Network, conf *config, pool *ipam.Config, alone []netip.Addr) (*api.Segment, error) {
 	s := &api.Segment{VNI: n.VNI, Port: conf.Port, Blocks: a.cluster.BlocksOf(n.Name)}
-	if err := a.place(n.Name, conf, s); err != nil {
+	if err := a.place(key, conf, s); err != nil {
 		return nil, err
 	}
 	type span struct {
@@ -226,15 +227,15 @@ func (a *Agent) segment(n *cluster.Network, conf *config, pool *ipam.Config, alo
 
 // place says where this host's end of the network's tunnels is: on the
 // underlay, or inside the mesh.
-func (a *Agent) place(network string, conf *config, s *api.Segment) (err error) {
+func (a *Agent) place(key endpoint.Key, conf *config, s *api.Segment) (err error) {
 	if !conf.Encrypted {
 		s.Underlay = conf.Underlay
 		s.Local, err = a.address()
 		return err
 	}
-	link, err := a.joinMesh(network)
+	link, err := a.joinMesh(key)
 	if err != nil {
-		return fmt.Errorf("encrypt network %s: %w", network, err)
+		return err
 	}
 	s.Local, s.Underlay, s.Encrypted = a.secret.tunnel, link.Attrs().Name, true
 	return nil

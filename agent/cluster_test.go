@@ -64,7 +64,7 @@ func runAgent(name string) error {
 		Advertise: advertise, Mesh: mesh.Options{Implementation: os.Getenv(agentWireGuard)},
 		Catalogue: catalogue, Store: store, Name: name, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		Cluster: cluster.Options{Servers: []string{etcdURL}, TTL: 3 * time.Second},
-		Every:   5 * time.Second, ReclaimAfter: time.Hour,
+		Every:   5 * time.Second, ReclaimAfter: time.Hour, Metrics: "127.0.0.1:9470",
 	})
 	if err != nil {
 		return err

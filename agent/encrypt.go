@@ -24,15 +24,15 @@ import (
 // mutex guards it.
 type encryption struct {
 	mesh     *mesh.Mesh
-	tunnel   netip.Addr           // this host's VTEP inside the mesh
-	on       map[string]bool      // encrypted networks of this host's records; nil: not read yet
-	joining  map[string]time.Time // those that Attach was asked for just now
-	warnings map[string]bool      // told once each
+	tunnel   netip.Addr                 // this host's VTEP inside the mesh
+	on       map[string]bool            // encrypted networks of this host's records; nil: not read yet
+	joining  map[endpoint.Key]time.Time // endpoints of such, between Attach and their records
+	warnings map[string]bool            // told once each
 }
 
 func newEncryption(o *Options, dir, instance string) (*encryption, error) {
 	m, err := mesh.New(dir, o.Mesh, o.Log)
-	return &encryption{mesh: m, tunnel: mesh.Address(instance), joining: map[string]time.Time{}, warnings: map[string]bool{}}, err
+	return &encryption{mesh: m, tunnel: mesh.Address(instance), joining: map[endpoint.Key]time.Time{}, warnings: map[string]bool{}}, err
 }
 
 // describe says this host's place in the mesh. An MTU that cannot be found
@@ -55,21 +55,30 @@ func (a *Agent) meshMTU() (int, error) {
 	return link.Attrs().MTU - mesh.Overhead(vtep), nil
 }
 
-// joinMesh has the mesh up, with the hosts of a network as peers, before the
-// network's devices are made on this one.
-func (a *Agent) joinMesh(network string) (netdev.Link, error) {
+// joinMesh has the mesh up, with the hosts of the endpoint's network as peers,
+// before the network's devices are made on this one.
+func (a *Agent) joinMesh(key endpoint.Key) (netdev.Link, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	link, err := a.raiseMesh()
 	if err != nil {
-		return nil, err
+		return nil, plugins.Errorf(plugins.CodeNotAvailable, "encrypt network %s: %w", key.Network, err)
 	}
-	a.secret.joining[network] = time.Now()
+	a.secret.joining[key] = time.Now()
 	return link, a.updatePeers()
 }
 
+// joined notes that an endpoint has its record, by which its network counts
+// from now on. a.mu is held.
+func (a *Agent) joined(r *endpoint.Record) {
+	if overlay.Encrypted(r) && a.secret.on != nil {
+		a.secret.on[r.Network] = true
+		delete(a.secret.joining, r.Key)
+	}
+}
+
 // rotateKey gives this host a new key. The others are told at once; until they
-// know, some milliseconds with etcd at hand, packets are lost.
+// know, about a tenth of a second with etcd at hand, packets are lost.
 func (a *Agent) rotateKey() error {
 	if _, err := a.cluster.Health(); err != nil {
 		return plugins.Errorf(plugins.CodeTryAgain, "rotate key: the other hosts cannot be told of a new one: %w", err)
@@ -104,7 +113,7 @@ func (a *Agent) raiseMesh() (netdev.Link, error) {
 // keepMesh has the mesh up while this host is on an encrypted network, of which
 // it is given a record each, or is about to be. a.mu is held.
 func (a *Agent) keepMesh(records map[string]*endpoint.Record) error {
-	maps.DeleteFunc(a.secret.joining, func(_ string, at time.Time) bool { return time.Since(at) > claimAge })
+	maps.DeleteFunc(a.secret.joining, func(_ endpoint.Key, at time.Time) bool { return time.Since(at) > claimAge })
 	a.secret.isOn(maps.Values(records))
 	if len(a.secret.on)+len(a.secret.joining) == 0 {
 		return a.secret.mesh.Down(a.dev)
@@ -136,7 +145,10 @@ func (a *Agent) updatePeers() error {
 		a.secret.isOn(slices.Values(records))
 	}
 	view := a.cluster.View()
-	networks := slices.AppendSeq(slices.Collect(maps.Keys(a.secret.on)), maps.Keys(a.secret.joining))
+	networks := slices.Collect(maps.Keys(a.secret.on))
+	for key := range a.secret.joining {
+		networks = append(networks, key.Network)
+	}
 	own := &cluster.Host{Name: a.Name, Key: a.secret.mesh.PublicKey(), Tunnel: a.secret.tunnel}
 	if h := view.Host(a.Name); h != nil {
 		own.MTU = h.MTU

@@ -3,6 +3,7 @@ package agent_test
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -68,6 +69,7 @@ func keepsSecret(t *testing.T, implementation string, underlays ...string) {
 			members = append(members, w.addSecret(w.hosts[2], "c3"))
 			w.everyPair(members)
 			w.expectMesh(w.hosts[0], 2)
+			w.expectMetrics(w.hosts[0])
 			w.expectKeysKept()
 			w.expectRotation(members)
 			w.expectFailsClosed(members)
@@ -97,6 +99,8 @@ func (w *secretWorld) spy() spy {
 	return s
 }
 
+const etcdPort = 2379
+
 // expectSecrecy fails where a frame on the underlay is VXLAN, or has any of
 // the words.
 func (s spy) expectSecrecy(t *testing.T, words ...string) {
@@ -107,8 +111,12 @@ func (s spy) expectSecrecy(t *testing.T, words ...string) {
 			if vni, _, ok := f.VXLAN(4789); ok && !bytes.Contains(f, forged) {
 				t.Errorf("%s: VXLAN of VNI %d in clear text: %s", h.Name, vni, f)
 			}
-			if _, dst := f.Ports(); dst == mesh.DefaultPort {
+			src, dst := f.Ports()
+			if dst == mesh.DefaultPort {
 				tunnelled++
+			}
+			if src == etcdPort || dst == etcdPort {
+				continue // which speaks HTTP itself
 			}
 			for _, w := range words {
 				if bytes.Contains(f, []byte(w)) {
@@ -122,7 +130,8 @@ func (s spy) expectSecrecy(t *testing.T, words ...string) {
 	}
 }
 
-// expectEnd: the last container takes the devices and the rules with it.
+// expectEnd: the last container takes the devices and the rules with it, and
+// the mesh a repair later.
 func (w *secretWorld) expectEnd(members []*member) {
 	w.Helper()
 	for _, m := range members {
@@ -132,6 +141,13 @@ func (w *secretWorld) expectEnd(members []*member) {
 		if out := h.Run("ip", "-br", "link") + h.Run("nft", "list", "tables"); strings.Contains(out, "front") || strings.Contains(out, "sealed") {
 			w.Errorf("%s has left:\n%s", h.Name, out)
 		}
+		w.eventually("the mesh of "+h.Name+" to go", func() error {
+			out, err := h.Try("sh", "-c", "ip -br link; ls /run/berth/*/wireguard-peers.json /run/wireguard/* 2>/dev/null")
+			if strings.Contains(out, mesh.Device) || strings.Contains(out, "peers") {
+				return errors.Join(err, errors.New(out))
+			}
+			return nil
+		})
 	}
 }
 
@@ -156,6 +172,17 @@ func (w *secretWorld) expectMesh(h *nettest.Host, peers int) {
 		}
 		return nil
 	})
+}
+
+// expectMetrics: Prometheus is told of the peers too.
+func (w *secretWorld) expectMetrics(h *nettest.Host) {
+	w.Helper()
+	all := h.Get("http://127.0.0.1:9470/metrics")
+	for _, want := range []string{"berth_agent_mesh_peers 2", `berth_agent_mesh_sent_bytes_total{host="h2"}`, `berth_agent_mesh_received_bytes_total{host="h3"}`, `berth_agent_mesh_handshake_age_seconds{host="h2"}`} {
+		if !strings.Contains(all, want) {
+			w.Errorf("the metrics lack %s:\n%s", want, all)
+		}
+	}
 }
 
 // expectFullSize: what the container's MTU lets through arrives whole, so the

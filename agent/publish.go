@@ -82,6 +82,7 @@ func (a *Agent) changed(ctx context.Context, key endpoint.Key) error {
 	}()
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.joined(r)
 	if s := a.segments[key.Network]; s != nil {
 		if vxlan, err := a.dev.LinkByIndex(s.VXLAN()); err == nil && vxlan.Attrs().MasterIndex == s.Bridge() {
 			return nil

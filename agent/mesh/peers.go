@@ -64,32 +64,44 @@ func (m *Mesh) SetPeers(peers []Peer) error {
 		}
 		errs = append(errs, m.remember(want))
 	}
-	had := m.have
+	m.greetRotated(want)
 	m.told, m.have = want, map[wgtypes.Key]bool{}
-	for key, p := range want {
+	for key := range want {
 		m.have[key] = true
-		if !had[key] {
-			greet(p)
-		}
 	}
 	return errors.Join(errs...)
 }
 
-// greet has WireGuard shake hands with a new peer now, and not only with a
-// first packet. A peer that has just changed its key may wait for that: its
-// own handshake came before this host knew the key, and it tries again only
-// after five seconds. What is sent the peer's packet filter drops; that it
-// cannot be sent is no matter.
-func greet(p Peer) {
-	c, err := net.Dial("udp6", netip.AddrPortFrom(p.Address.WithZone(Device), discard).String())
+// greetAfter is longer than a handshake that is under way takes. Two that
+// cross each other fail both, and are tried again after five seconds.
+const greetAfter = 100 * time.Millisecond
+
+// greetRotated has WireGuard shake hands with peers that have changed their
+// keys. Their own handshake came before this host knew the new key, mostly,
+// and would come again after five seconds only.
+func (m *Mesh) greetRotated(want map[wgtypes.Key]Peer) {
+	keys := map[netip.Addr]wgtypes.Key{}
+	for key, p := range m.told {
+		keys[p.Address] = key
+	}
+	for key, p := range want {
+		if old, known := keys[p.Address]; known && old != key {
+			time.AfterFunc(greetAfter, func() { greet(p.Address) })
+		}
+	}
+}
+
+// greet sends a packet, which the peer's packet filter drops. That it cannot
+// be sent is no matter.
+func greet(a netip.Addr) {
+	const discard = 9 // RFC 863
+	c, err := net.Dial("udp6", netip.AddrPortFrom(a.WithZone(Device), discard).String())
 	if err != nil {
 		return
 	}
 	defer c.Close()
 	_, _ = c.Write([]byte("berth"))
 }
-
-const discard = 9 // UDP port of RFC 863
 
 func (m *Mesh) peer(key wgtypes.Key, p Peer) wgtypes.PeerConfig {
 	keepalive := m.options.Keepalive

@@ -58,7 +58,7 @@ func agentRotateKeyCommand() *cobra.Command {
 		Use:   "rotate-key",
 		Short: "Give this host a new key for encrypted networks",
 		Long: `Give this host a new key for encrypted networks, and tell the other hosts. Until they know,
-which takes etcd some milliseconds, packets of these networks are lost. A reboot does the same.`,
+for about a tenth of a second, packets of these networks are lost. A reboot does the same.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			store, err := state.Default()
