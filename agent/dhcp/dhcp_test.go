@@ -17,9 +17,7 @@ import (
 	"github.com/berth-net/berth/endpoint"
 	"github.com/berth-net/berth/nettest"
 	"github.com/berth-net/berth/plugins"
-	"github.com/berth-net/berth/plugins/bridge"
 	client "github.com/berth-net/berth/plugins/dhcp"
-	"github.com/berth-net/berth/plugins/macvlan"
 	"github.com/berth-net/berth/state"
 )
 
@@ -33,6 +31,7 @@ type segment struct {
 	store        *state.Store
 	stopAgent    func()
 	renewWithin  time.Duration
+	calls        int // of attachAndDetach
 
 	mu       sync.Mutex
 	problems []string // that the agent has told
@@ -236,24 +235,20 @@ func TestDriversGetTheirAddressesByDHCP(t *testing.T) {
 	t.Parallel()
 	bin := buildPlugins(t)
 	for name, driver := range map[string]struct {
-		config string
-		host   func(*segment)
-		new    func(*state.Store) plugins.Driver
+		keys string
+		new  func(*state.Store) plugins.Driver
 	}{
-		"macvlan": {`"type":"macvlan","master":"eth0"`, func(*segment) {}, func(s *state.Store) plugins.Driver { return macvlan.New(s) }},
-		"bridge": {`"type":"bridge","bridge":"br0"`, func(s *segment) {
-			s.host.Run("ip", "link", "add", "br0", "type", "bridge", "forward_delay", "0")
-			s.host.Run("ip", "link", "set", "br0", "up")
-			s.host.Run("ip", "address", "flush", "dev", "eth0")
-			s.host.Run("ip", "link", "set", "eth0", "master", "br0")
-		}, func(s *state.Store) plugins.Driver { return bridge.New(s) }},
+		"macvlan": {macvlanKeys, newMacvlan},
+		"bridge":  {bridgeKeys, newBridge},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSegment(t)
-			driver.host(s)
-			s.attachAndDetach(bin, `{"cniVersion":"1.0.0","name":"lan",`+driver.config+`,"ipam":{"type":"dhcp","daemonSocketPath":"`+s.socket+`",
-				"ipv6":true,"routes":[{"dst":"2001:db8::/64"}]}}`, driver.new)
+			if name == "bridge" {
+				s.uplink()
+			}
+			s.attachAndDetach(bin, driver.keys+`{"type":"dhcp","daemonSocketPath":"`+s.socket+`","ipv6":true,"routes":[{"dst":"2001:db8::/64"}]}}`, driver.new)
+			s.released(true)
 		})
 	}
 }
@@ -288,7 +283,8 @@ func (s *segment) on(create func(*state.Store) plugins.Driver, call func(plugins
 // attachAndDetach has a driver's ADD, CHECK and DEL with the plugins in bin.
 func (s *segment) attachAndDetach(bin, config string, driver func(*state.Store) plugins.Driver) {
 	s.Helper()
-	c := s.host.NewContainer("c1")
+	s.calls++
+	c := s.host.NewContainer(fmt.Sprintf("c%d", s.calls))
 	req := s.request(c, "")
 	req.Config, req.Path = []byte(config), []string{bin}
 	s.on(driver, func(d plugins.Driver) error { _, err := d.Add(context.Background(), req); return err })
@@ -305,12 +301,17 @@ func (s *segment) attachAndDetach(bin, config string, driver func(*state.Store) 
 	}
 	s.on(driver, func(d plugins.Driver) error { return d.Check(context.Background(), req) })
 	s.on(driver, func(d plugins.Driver) error { return d.Del(context.Background(), req) })
-	s.logged("DHCPRELEASE(eth0) 192.0.2.")
-	if six {
-		s.logged("DHCPRELEASE(eth0) 00:03:00:01:")
-	}
 	if got := c.Run("ip", "-o", "link"); strings.Contains(got, "eth0") {
 		s.Errorf("the device is left:\n%s", got)
 	}
 	s.on(driver, func(d plugins.Driver) error { return d.Del(context.Background(), req) })
+}
+
+// released waits until dnsmasq has got a lease back, of each family.
+func (s *segment) released(six bool) {
+	s.Helper()
+	s.logged("DHCPRELEASE(eth0) 192.0.2.")
+	if six {
+		s.logged("DHCPRELEASE(eth0) 00:03:00:01:")
+	}
 }
