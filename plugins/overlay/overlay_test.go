@@ -185,3 +185,36 @@ func TestConfigurationIsRefusedBeforeAnythingIsTouched(t *testing.T) {
 		t.Errorf("devices are left:\n%s", out)
 	}
 }
+
+func TestAnInternalOverlayHasNoWayOut(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	internal := func(host int) string {
+		return strings.Replace(static(host, ip4Peers), `"ipMasq":true`, `"internal":true`, 1)
+	}
+	c1, c2 := w.a.NewContainer("c1"), w.b.NewContainer("c2")
+	w.add(w.a, c1, internal(1))
+	w.add(w.b, c2, internal(2))
+	c1.Ping("10.42.0.20")
+	// The outside knows the way back, so that nothing but the rule stands between.
+	w.outside.Run("ip", "route", "add", "10.42.0.0/24", "via", "192.0.2.1")
+	w.a.Run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+	if err := c1.TryPing("192.0.2.9"); err == nil {
+		t.Error("a container of an internal network reaches the outside")
+	}
+	if err := w.outside.TryPing("10.42.0.10"); err == nil {
+		t.Error("the outside reaches a container of an internal network")
+	}
+}
+
+func TestHairpinModeOfThePort(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for name, keys := range map[string]string{"on": `"hairpinMode":true`, "off": `"hairpinMode":false`} {
+		c := w.a.NewContainer(name)
+		r := w.add(w.a, c, strings.Replace(static(1, ip4Peers), `"ipMasq":true`, keys, 1))
+		if out := w.a.Run("bridge", "-d", "link", "show", "dev", r.Interfaces[1].Name); !strings.Contains(out, "hairpin "+name) {
+			t.Errorf("hairpin %s: port\n%s", name, out)
+		}
+	}
+}
