@@ -15,12 +15,13 @@ var oddBucket = []byte("segments with odd MACs")
 // MAC is the hardware address for the container's device: the one that was
 // asked for or, on a Segment, that of the container's first IP address. So
 // whoever has the IP address has the MAC too that the others of the segment
-// know it by, and need not be told.
+// know it by, and need not be told. Where a probe may exchange the address it
+// is the container's own: two would have the MAC of one address.
 func (a *Attachment) MAC() (net.HardwareAddr, error) {
 	switch {
 	case a.req.MAC() != nil:
 		return a.req.MAC(), nil
-	case a.segment == "" || len(a.Addresses) == 0:
+	case a.segment == "" || len(a.Addresses) == 0 || a.Probes():
 		return netdev.StableMAC(a.req.Name, a.req.ContainerID, a.req.IfName)
 	}
 	return netdev.StableMAC("segment "+a.segment, "", a.Addresses[0].Prefix.Addr().String())

@@ -42,9 +42,17 @@ func TestAnAddressOfTheLANIsPassedOver(t *testing.T) {
 	}
 	w.lan.Ping("192.0.2.3")
 	w.lan.Ping("2001:db8::1")
-	// The next container meets the LAN's IPv6 address too.
+	// Who gets the address that was passed over has a MAC of its own.
+	w.lan.Run("ip", "address", "del", "192.0.2.2/24", "dev", "eth0")
+	late := request(w.host.NewContainer("late"), "lan", onTheLAN(probingLAN))
+	late.Args.IPs = append(late.Args.IPs, prefix("192.0.2.2"))
+	if l := w.add(late); l.Interfaces[2].MAC.String() == r.Interfaces[2].MAC.String() {
+		t.Errorf("two containers have MAC %s", l.Interfaces[2].MAC)
+	}
+	w.del(late)
+	// The late one met the LAN's IPv6 address, and gave back what came after.
 	r = w.add(request(w.host.NewContainer("c2"), "lan", onTheLAN(probingLAN)))
-	if a, b := address(r, true), address(r, false); a != "192.0.2.4" || b != "2001:db8::3" {
+	if a, b := address(r, true), address(r, false); a != "192.0.2.4" || b != "2001:db8::4" {
 		t.Errorf("addresses of the next: %s, %s", a, b)
 	}
 }
