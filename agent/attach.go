@@ -11,6 +11,7 @@ import (
 
 	"github.com/berth-net/berth/agent/api"
 	"github.com/berth-net/berth/agent/cluster"
+	"github.com/berth-net/berth/agent/probe"
 	"github.com/berth-net/berth/endpoint"
 	"github.com/berth-net/berth/ipam"
 	"github.com/berth-net/berth/plugins"
@@ -131,6 +132,9 @@ func decode(n *cluster.Network) (*config, *ipam.Config, error) {
 	}
 	if conf.Port == 0 {
 		conf.Port = defaultPort
+	}
+	if conf.VNI == probe.VNI {
+		return nil, nil, plugins.Errorf(plugins.CodeInvalidConfig, "network %s: vni: %d is what the agents try tunnels with; choose another", n.Name, conf.VNI)
 	}
 	raw, err := json.Marshal(conf.IPAM)
 	if err != nil || conf.IPAM == nil {

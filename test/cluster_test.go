@@ -253,6 +253,13 @@ func TestStatusTellsWhatTheAgentSees(t *testing.T) {
 	if out := c.berth(a, "agent", "status"); !strings.Contains(out, "last answered at") {
 		t.Errorf("status without etcd:\n%s", out)
 	}
+	c.agents[a].Kill()
+	if out := c.berth(a, "network", "inspect", "wide"); !strings.Contains(out, "what this host alone knows") || !strings.Contains(out, "10.42.0.0/24") {
+		t.Errorf("inspect without an agent:\n%s", out)
+	}
+	if out, err := c.tryBerth(a, "network", "rm", "wide"); err == nil || !strings.Contains(out, "no agent answers") {
+		t.Errorf("rm of the cluster's network without an agent: %v: %s", err, out)
+	}
 }
 
 // behindNAT makes a host in a network of its own, whose router has the

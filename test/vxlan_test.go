@@ -66,6 +66,10 @@ func TestPortAndVNIAreTheNetworksOwn(t *testing.T) {
 	if err == nil || !strings.Contains(out, "VNI 77") || !strings.Contains(out, "wide") {
 		t.Errorf("a second network with VNI 77: %v: %s", err, out)
 	}
+	out, err = c.tryBerth(c.hosts[1], "network", "create", "-d", "overlay", "-o", "vni=16777215", "--subnet", "10.43.0.0/24", "other")
+	if err == nil || !strings.Contains(out, "choose another") {
+		t.Errorf("a network with the VNI of the probes: %v: %s", err, out)
+	}
 	c.hosts[0].Run("ip", "link", "add", "flannel.1", "type", "vxlan", "id", "78", "dstport", "4789", "local", "192.0.2.1")
 	c.berth(c.hosts[0], "network", "create", "-d", "overlay", "-o", "vni=78", "--subnet", "10.43.0.0/24", "other")
 	out, err = c.tryBerth(c.hosts[0], "network", "connect", "other", "netns:"+one.Path)
