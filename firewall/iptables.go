@@ -43,8 +43,18 @@ type iptChain struct {
 	fixed       []string // its rules; chains of networks and containers have none
 }
 
-// iptChains are those that every host has; strictChains are further ones.
-var iptChains = []iptChain{
+// iptChains are those that every host has; strictChains are further ones. A
+// loopback address from elsewhere is a forgery: IPv6 drops it, IPv4 does not
+// where somebody has set route_localnet.
+func iptChains(is4 bool) []iptChain {
+	enter := []string{"-m addrtype --dst-type LOCAL -j BERTH-PUBLISH"}
+	if is4 {
+		enter = append([]string{"! -i lo -d 127.0.0.0/8 -j RETURN"}, enter...)
+	}
+	return append([]iptChain{{"nat", "BERTH-ENTER", enter}}, fixedChains...)
+}
+
+var fixedChains = []iptChain{
 	{"raw", "BERTH-GUARD", nil},
 	{"nat", "BERTH-ADDRPORTS", nil},
 	{"nat", "BERTH-PORTS", nil},
@@ -75,7 +85,7 @@ type iptHook struct {
 
 var iptHooks = []iptHook{
 	{"raw", "PREROUTING", []string{"-j", "BERTH-GUARD"}},
-	{"nat", "PREROUTING", []string{"-m", "addrtype", "--dst-type", "LOCAL", "-j", "BERTH-PUBLISH"}},
+	{"nat", "PREROUTING", []string{"-j", "BERTH-ENTER"}},
 	{"nat", "OUTPUT", []string{"-m", "addrtype", "--dst-type", "LOCAL", "-j", "BERTH-PUBLISH"}},
 	{"nat", "POSTROUTING", []string{"-j", "BERTH-POST"}},
 	{"filter", "FORWARD", []string{"-j", "BERTH-FORWARD"}},
@@ -275,7 +285,7 @@ func (f IPTables) change(what string, n *Network, edit func(rules []iptRule, is4
 func (f IPTables) replace(rules []iptRule, edit func([]iptRule, bool) []iptRule, is4 bool) error {
 	strict := slices.ContainsFunc(rules, isStrict)
 	rules = edit(rules, is4)
-	chains, hooks := iptChains, iptHooks
+	chains, hooks := iptChains(is4), iptHooks
 	if strict || slices.ContainsFunc(rules, isStrict) {
 		chains, hooks = strictChains(rules, is4)
 	}

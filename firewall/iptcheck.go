@@ -47,7 +47,7 @@ func checkSaved(text string, n *Network, e *Endpoint, is4 bool) error {
 // nothing but their matches, which iptables prints its own way, it counts
 // them.
 func checkJumps(have []iptJump, rules []iptRule, is4 bool) error {
-	chains, hooks := iptChains, iptHooks
+	chains, hooks := iptChains(is4), iptHooks
 	if slices.ContainsFunc(rules, isStrict) {
 		chains, hooks = strictChains(rules, is4)
 	}

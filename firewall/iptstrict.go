@@ -42,7 +42,7 @@ func strictRules(n *Network, m *plugins.PortMapping, to netip.Addr) []iptRule {
 // without a way out nothing goes around, because it would lose where it came
 // from.
 func strictChains(rules []iptRule, is4 bool) ([]iptChain, []iptHook) {
-	chains := append(slices.Clone(iptChains),
+	chains := append(iptChains(is4),
 		iptChain{"nat", askChain, nil}, iptChain{"nat", "BERTH-ASKED", nil},
 		iptChain{"security", strictChain, nil}, iptChain{"security", "BERTH-ADMIT", nil}, iptChain{"security", "BERTH-INPUT", nil})
 	hooks := append(slices.Clone(iptHooks), iptHook{"security", "INPUT", []string{"-j", "BERTH-INPUT"}})
