@@ -1,6 +1,7 @@
 package bridge_test
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -56,34 +57,57 @@ func TestMasqueradeToTheOutside(t *testing.T) {
 	w.reaches(plain.Host, "192.0.2.2:80", address(r, true))
 }
 
+// Whoever has the port, a process or another container, is named.
 func TestPortInUseIsRefusedWithWho(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	serve(t, w.host, 9090)
-	c1, c2 := w.host.NewContainer("c1"), w.host.NewContainer("c2")
+	for i, network := range []string{"tcp4", "tcp6", "udp4", "udp6"} {
+		servePort(w.host, network, 9090+i)
+	}
+	owner, c := w.host.NewContainer("owner"), w.host.NewContainer("c2")
 	conf := config(1, "")
-	_, err := w.tryAdd(request(c1, "front", conf, plugins.PortMapping{HostPort: 9090, ContainerPort: 80, Protocol: "tcp"}))
-	if err == nil || !strings.Contains(err.Error(), "bridge.test") {
-		t.Errorf("a port that a process listens on: %v", err)
+	var owned []plugins.PortMapping
+	for _, protocol := range []string{"tcp", "udp", "sctp"} {
+		owned = append(owned, plugins.PortMapping{HostPort: 8000, ContainerPort: 8000, Count: 10, Protocol: protocol})
 	}
-	m := plugins.PortMapping{HostPort: 8000, ContainerPort: 8000, Count: 10, Protocol: "udp"}
-	w.add(request(c1, "front", conf, m))
-	m.HostPort, m.ContainerPort = 8009, 8009
-	if _, err = w.tryAdd(request(c2, "front", conf, m)); err == nil || !strings.Contains(err.Error(), "container c1") {
-		t.Errorf("a port of another container: %v", err)
+	owned = append(owned, plugins.PortMapping{HostIP: netip.MustParseAddr("2001:db8::1"), HostPort: 7000, ContainerPort: 80, Protocol: "tcp"})
+	w.add(request(owner, "front", conf, owned...))
+	for _, taken := range []struct {
+		protocol, hostIP string
+		port             uint16
+		by               string
+	}{
+		{"tcp", "", 9090, "(bridge.test)"}, {"tcp", "", 9091, "(bridge.test)"}, {"udp", "", 9092, "(bridge.test)"}, {"udp", "2001:db8::1", 9093, "(bridge.test)"},
+		{"tcp", "", 8009, "container owner"}, {"udp", "192.0.2.1", 8000, "container owner"}, {"sctp", "", 8005, "container owner"},
+		{"tcp", "::", 7000, "container owner"}, {"tcp", "", 7000, "container owner"},
+	} {
+		m := plugins.PortMapping{HostPort: taken.port, ContainerPort: 80, Protocol: taken.protocol}
+		if taken.hostIP != "" {
+			m.HostIP = netip.MustParseAddr(taken.hostIP)
+		}
+		if _, err := w.tryAdd(request(c, "front", conf, m)); err == nil || !strings.Contains(err.Error(), taken.by) {
+			t.Errorf("%+v: %v", taken, err)
+		}
 	}
-	w.del(request(c1, "front", conf))
-	w.add(request(c2, "front", conf, m))
+	// Another address and another protocol are other ports.
+	w.add(request(c, "front", conf, plugins.PortMapping{HostIP: netip.MustParseAddr("192.0.2.1"), HostPort: 7000, ContainerPort: 80, Protocol: "tcp"},
+		plugins.PortMapping{HostPort: 7000, ContainerPort: 80, Protocol: "udp"}))
+	w.del(request(owner, "front", conf))
+	w.add(request(w.host.NewContainer("next"), "front", conf, owned...))
 }
 
 func TestAddAndDelLeaveNothing(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	c := w.host.NewContainer("c1")
-	req := request(c, "front", config(1, `"ipMasq":true,"macspoofchk":true,`), plugins.PortMapping{HostPort: 8080, ContainerPort: 80, Protocol: "tcp"})
-	for range 5 {
-		w.add(req)
-		w.del(req)
-		w.nothingLeft()
-	}
+	eachBackend(t, func(t *testing.T, backend string) {
+		w := newWorld(t)
+		c := w.host.NewContainer("c1")
+		req := request(c, "front", config(1, `"ipMasq":true,"macspoofchk":true,"strictPublish":true,`+with(backend)), plugins.PortMapping{HostPort: 8080, ContainerPort: 80, Protocol: "tcp"})
+		for i := range 3 {
+			w.add(req)
+			w.del(req)
+			w.nothingLeft()
+			if i == 0 {
+				w.host.ExpectClean()
+			}
+		}
+	})
 }

@@ -52,6 +52,17 @@ func besideFirewalld(t *testing.T, backend string) {
 	if got := zone(); got != "br1" {
 		t.Errorf("the trusted zone has %q", got)
 	}
+	// A reload of firewalld makes it forget the zone of the bridge, and ours
+	// brings it back.
+	w.host.Run("firewall-cmd", "--reload")
+	if got := zone(); got != "" {
+		t.Fatalf("firewalld keeps %q over a reload: the test shows nothing", got)
+	}
+	w.reload()
+	if got := zone(); got != "br1" {
+		t.Errorf("after firewalld's reload and ours the trusted zone has %q", got)
+	}
+	w.reaches(w.lan, "192.0.2.1:8080", "192.0.2.2")
 	w.forget(backend)
 	if got := zone(); got != "" {
 		t.Errorf("after the network the trusted zone has %q", got)
