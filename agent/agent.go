@@ -99,7 +99,7 @@ func New(o Options) (*Agent, error) {
 		coming: map[endpoint.Key]*cluster.Endpoint{},
 	}
 	if !o.NoNames {
-		a.names = names.New(names.Options{Store: o.Store, Host: o.NamesAt, Log: o.Log})
+		a.names = names.New(a.namesOptions())
 	}
 	if len(o.Cluster.Servers) == 0 {
 		return a, nil

@@ -39,6 +39,8 @@ func (a *Agent) dispatch(ctx context.Context, req *api.Request) (string, *api.An
 	case req.Attach != nil:
 		s, err := a.attach(ctx, req.Attach)
 		return "attach", &api.Answer{Segment: s}, err
+	case req.Lookup != nil:
+		return "lookup", &api.Answer{Found: a.lookup(req.Lookup)}, nil
 	case req.More != nil:
 		s, err := a.more(ctx, req.More)
 		return "more", &api.Answer{Segment: s}, err

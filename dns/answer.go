@@ -75,13 +75,7 @@ func (q *question) candidates() []string {
 }
 
 func (q *question) find(ctx context.Context, name string) []*Endpoint {
-	found := q.zone.find(name)
-	if other := q.client.resolver.elsewhere; other != nil {
-		for _, n := range q.zone.networks {
-			found = append(found, other.Named(ctx, n.network, name)...)
-		}
-	}
-	return found
+	return append(q.zone.find(name), q.elsewhere(ctx, name)...)
 }
 
 // isBare tells a single label that asks for an address. No upstream has a
@@ -132,12 +126,8 @@ func (q *question) header(kind uint16) wire.RR_Header {
 // where the client may ask the world.
 func (q *question) reverse(ctx context.Context, query *wire.Msg, addr netip.Addr) *wire.Msg {
 	found, local := q.zone.holder(addr)
-	if other := q.client.resolver.elsewhere; found == nil && other != nil {
-		for _, n := range q.zone.networks {
-			if found = other.At(ctx, n.network, addr); found != nil {
-				break
-			}
-		}
+	if found == nil {
+		found = q.holderElsewhere(ctx, addr)
 	}
 	switch {
 	case found != nil:

@@ -3,15 +3,53 @@ package dns
 import (
 	"context"
 	"net/netip"
+
+	"github.com/berth-net/berth/endpoint"
 )
 
-// Elsewhere knows the endpoints that other hosts have on a network. A network
-// of this host alone has none. Names are in small letters.
+// Elsewhere knows the endpoints that other hosts have on an overlay network.
+// Names are in small letters. What is not known is nil.
 type Elsewhere interface {
 	Named(ctx context.Context, network, name string) []*Endpoint
 	At(ctx context.Context, network string, address netip.Addr) *Endpoint
 }
 
-// NamesOf are all names in small letters that lead to an endpoint; an
-// Elsewhere that answers by one of them agrees with this host's own answers.
-func NamesOf(e *Endpoint) []string { return e.names() }
+// Distant is an endpoint of another host.
+func Distant(key endpoint.Key, name string, addresses []netip.Addr) *Endpoint {
+	e := &Endpoint{Key: key, Name: name}
+	for _, a := range addresses {
+		e.Addresses = append(e.Addresses, netip.PrefixFrom(a, a.BitLen()))
+	}
+	return e
+}
+
+// elsewhere asks for a name on each overlay network of the client's.
+func (q *question) elsewhere(ctx context.Context, name string) (found []*Endpoint) {
+	other := q.client.resolver.elsewhere
+	if other == nil {
+		return nil
+	}
+	for _, n := range q.zone.networks {
+		if n.overlay {
+			found = append(found, other.Named(ctx, n.network, name)...)
+		}
+	}
+	return found
+}
+
+// holderElsewhere asks for an address on each overlay network of the client's.
+func (q *question) holderElsewhere(ctx context.Context, addr netip.Addr) *Endpoint {
+	other := q.client.resolver.elsewhere
+	if other == nil {
+		return nil
+	}
+	for _, n := range q.zone.networks {
+		if !n.overlay {
+			continue
+		}
+		if e := other.At(ctx, n.network, addr); e != nil {
+			return e
+		}
+	}
+	return nil
+}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/berth-net/berth/endpoint"
 	"github.com/berth-net/berth/netns"
 	"github.com/berth-net/berth/plugins"
 	"github.com/berth-net/berth/plugins/resolvconf"
@@ -24,6 +25,7 @@ type snapshot struct {
 // index finds the endpoints of one network.
 type index struct {
 	network   string
+	overlay   bool                   // other hosts have endpoints on it, too
 	names     map[string][]*Endpoint // in small letters
 	addresses map[netip.Addr]*Endpoint
 	subnets   map[netip.Prefix]bool
@@ -57,6 +59,7 @@ func newIndex(network string) *index {
 }
 
 func (n *index) add(e *Endpoint) {
+	n.overlay = n.overlay || e.Driver == "overlay"
 	for _, p := range e.Addresses {
 		n.addresses[p.Addr()] = e
 		n.subnets[p.Masked()] = true
@@ -73,17 +76,19 @@ func (n *index) add(e *Endpoint) {
 // shortID is as much of an id as people are shown.
 const shortID = 12
 
-// names are all that lead to an endpoint: the container's name, id and short
-// id, its aliases on the network (the runtime's host name is one), and each
-// name with the network's behind it.
-func (e *Endpoint) names() []string {
-	names := append([]string{e.Name, e.ContainerID}, e.Aliases...)
-	if len(e.ContainerID) > shortID {
-		names = append(names, e.ContainerID[:shortID])
+func (e *Endpoint) names() []string { return Names(e.Key, e.Name, e.Aliases) }
+
+// Names are all that lead to an endpoint: the container's name, id and short
+// id, its aliases on the network (the runtime's host name is one), and each of
+// them with the network's name behind it. An Elsewhere answers by the same.
+func Names(key endpoint.Key, name string, aliases []string) []string {
+	names := append([]string{name, key.ContainerID}, aliases...)
+	if len(key.ContainerID) > shortID {
+		names = append(names, key.ContainerID[:shortID])
 	}
 	for _, name := range names {
 		if name != "" {
-			names = append(names, name+"."+e.Network)
+			names = append(names, name+"."+key.Network)
 		}
 	}
 	return names

@@ -27,6 +27,7 @@ type Request struct {
 	Coming        *Endpoint      `json:"coming,omitempty"`
 	Changed       *Changed       `json:"changed,omitempty"`
 	Names         *Names         `json:"names,omitempty"`
+	Lookup        *Lookup        `json:"lookup,omitempty"`
 	Status        *struct{}      `json:"status,omitempty"`
 	CreateNetwork *CreateNetwork `json:"createNetwork,omitempty"`
 	RemoveNetwork *NetworkName   `json:"removeNetwork,omitempty"`
@@ -41,6 +42,7 @@ type Answer struct {
 
 	Segment *Segment     `json:"segment,omitempty"`
 	Names   *plugins.DNS `json:"names,omitempty"`
+	Found   []Endpoint   `json:"found,omitempty"`
 	Status  *Status      `json:"status,omitempty"`
 	Network *Network     `json:"network,omitempty"`
 }
@@ -98,6 +100,14 @@ type Changed struct {
 // made. The answer is what its container's resolv.conf should say.
 type Names struct {
 	Key endpoint.Key `json:"key"`
+}
+
+// Lookup asks for the endpoints that other hosts have on a network, by a name
+// in small letters or by an address.
+type Lookup struct {
+	Network string     `json:"network"`
+	Name    string     `json:"name,omitempty"`
+	Address netip.Addr `json:"address,omitzero"`
 }
 
 // NetworkName names a network of the cluster.

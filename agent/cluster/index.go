@@ -15,10 +15,11 @@ type index struct {
 	all    map[string]*Endpoint // by etcd's key
 	byMAC  map[string][]*Endpoint
 	byAddr map[netip.Addr][]*Endpoint
+	byName map[string][]*Endpoint // in small letters
 }
 
 func newIndex() *index {
-	return &index{all: map[string]*Endpoint{}, byMAC: map[string][]*Endpoint{}, byAddr: map[netip.Addr][]*Endpoint{}}
+	return &index{all: map[string]*Endpoint{}, byMAC: map[string][]*Endpoint{}, byAddr: map[netip.Addr][]*Endpoint{}, byName: map[string][]*Endpoint{}}
 }
 
 // put adds an endpoint and returns the one that had the key before.
@@ -28,6 +29,9 @@ func (x *index) put(key string, e *Endpoint) *Endpoint {
 	x.byMAC[e.MAC] = append(x.byMAC[e.MAC], e)
 	for _, a := range e.Addresses {
 		x.byAddr[a] = append(x.byAddr[a], e)
+	}
+	for _, name := range e.names() {
+		x.byName[name] = append(x.byName[name], e)
 	}
 	return old
 }
@@ -42,6 +46,9 @@ func (x *index) drop(key string) *Endpoint {
 	without(x.byMAC, old.MAC, old)
 	for _, a := range old.Addresses {
 		without(x.byAddr, a, old)
+	}
+	for _, name := range old.names() {
+		without(x.byName, name, old)
 	}
 	return old
 }

@@ -36,7 +36,7 @@ func (s *supervisor) openNames() error {
 	s.onEnd(ns.Close)
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil)) // the supervisor's log
 	s.names = &names{
-		resolver: dns.New(dns.Options{Store: s.c.store.state, Log: log}),
+		resolver: dns.New(dns.Options{Store: s.c.store.state, Elsewhere: agentNames{s.c.store.state}, Log: log}),
 		client:   dns.Client{NetNS: ns, Host: s.st.NetNS == "", DNS: s.c.DNS},
 		log:      log,
 	}
