@@ -17,7 +17,7 @@ const (
 	manyPorts   = 1000
 	portsHolder = 10
 	dialsATurn  = 40
-	iperfTurns  = 6
+	iperfTurns  = 20
 )
 
 // A client outside the host of a port contender, and the bridge by hand.

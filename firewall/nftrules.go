@@ -61,9 +61,11 @@ func inetChains() []chainDef {
 // guardRules stand where nothing has been translated yet. The bridges allow
 // loopback addresses for the host's own use of published ports; a neighbour
 // that sends to 127.0.0.1 would reach the host's local services
-// (CVE-2020-8558).
+// (CVE-2020-8558). The address comes first, because it is the cheaper to
+// compare and every packet is looked at, bridged ones too where br_netfilter
+// hands them over.
 func guardRules() []ruleDef {
-	return []ruleDef{{"the host's loopback is not the containers'", rule(iif(bridges), destNet(true, []byte{127}), drop())}}
+	return []ruleDef{{"the host's loopback is not the containers'", rule(destNet(true, []byte{127}), iif(bridges), drop())}}
 }
 
 func preroutingRules() []ruleDef {
