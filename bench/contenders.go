@@ -64,6 +64,8 @@ func newContender(name string, dirs directories) *contender {
 		c.netavark()
 	case "by-hand":
 		c.byHand()
+	case "run-bridge", "run-none", "run-runc":
+		c.runs(dirs)
 	}
 	return c
 }

@@ -128,6 +128,8 @@ func prepareHost(name string) error {
 		setup += macvlanParent
 	case strings.HasSuffix(name, "-port") || strings.HasSuffix(name, "-ports"):
 		setup += outsideClient
+	case strings.HasPrefix(name, "run-"):
+		setup += ownNetworks
 	case name == "floor" || name == "by-hand":
 		setup += bridgeByHand
 	}

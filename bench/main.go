@@ -14,14 +14,18 @@ import (
 )
 
 // directories are where the contenders' programs are.
-type directories struct{ berth, upstream, floor string }
+type directories struct {
+	berth, upstream, floor string
+	cli                    string // berth itself
+	rootfs                 string // of the containers of berth run and runc
+}
 
 func (d directories) MarshalJSON() ([]byte, error) {
-	return fmt.Appendf(nil, "[%q,%q,%q]", d.berth, d.upstream, d.floor), nil
+	return fmt.Appendf(nil, "[%q,%q,%q,%q,%q]", d.berth, d.upstream, d.floor, d.cli, d.rootfs), nil
 }
 
 func (d *directories) UnmarshalJSON(raw []byte) error {
-	_, err := fmt.Sscanf(strings.NewReplacer("[", "", "]", "", ",", " ").Replace(string(raw)), "%q %q %q", &d.berth, &d.upstream, &d.floor)
+	_, err := fmt.Sscanf(strings.NewReplacer("[", "", "]", "", ",", " ").Replace(string(raw)), "%q %q %q %q %q", &d.berth, &d.upstream, &d.floor, &d.cli, &d.rootfs)
 	return err
 }
 
@@ -74,7 +78,12 @@ func build() (d directories, err error) {
 		return d, err
 	}
 	cache = filepath.Join(cache, "berth-bench")
-	d = directories{upstream: filepath.Join(cache, "upstream-"+upstreamVersion), floor: filepath.Join(cache, "floor")}
+	d = directories{
+		upstream: filepath.Join(cache, "upstream-"+upstreamVersion), floor: filepath.Join(cache, "floor"), rootfs: filepath.Join(cache, "bundle", "rootfs"),
+	}
+	if d.cli, err = filepath.Abs("bin/berth"); err != nil {
+		return d, err
+	}
 	if d.berth, err = filepath.Abs("bin/cni"); err != nil {
 		return d, err
 	}

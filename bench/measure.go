@@ -50,6 +50,7 @@ var parts = []part{
 	{"netavark", (*report).podman},
 	{"ports", (*report).published},
 	{"tcp", (*report).tcp},
+	{"run", (*report).containers},
 	{"ipam", (*report).ipam},
 	{"overlay", (*report).overlay},
 }
@@ -230,6 +231,7 @@ func (r *report) markdown() string {
 			ms(median(s.add)), ms(quantile(s.add, 0.95)), ms(median(s.del)), ms(quantile(s.del, 0.95)), float64(s.peak)/1024)
 	}
 	b.WriteString(r.ratios())
+	b.WriteString(r.runTable())
 	b.WriteString(r.addresses)
 	b.WriteString(r.cluster)
 	return b.String()
