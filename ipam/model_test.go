@@ -10,6 +10,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/berth-net/berth/endpoint"
 	"github.com/berth-net/berth/ipam"
 	"github.com/berth-net/berth/state"
 )
@@ -103,10 +104,12 @@ func (w *walk) step() string {
 		w.release(c)
 		w.m.release(c)
 		return "release " + c
-	case n < 92:
+	case n < 90:
 		return w.crash(c)
-	case n < 98:
+	case n < 94:
 		return w.reclaim()
+	case n < 98:
+		return w.passOver(c)
 	}
 	w.reboot()
 	return "reboot"
@@ -129,17 +132,56 @@ func (w *walk) allocate(c string, static netip.Addr) string {
 	return what
 }
 
-// crash ends the transaction in the middle: nothing of it may be seen.
+// crash ends an Add's transaction between its record and the commit: nothing
+// of it may be seen.
 func (w *walk) crash(c string) string {
+	other := key("other" + c)
 	err := w.store.Update(func(tx *state.Tx) error {
-		ipam.Lease(tx, w.config, ipam.Request{Key: key("other" + c)})
+		ipam.Lease(tx, w.config, ipam.Request{Key: other})
 		ipam.Release(tx, key(c))
+		if err := endpoint.Put(tx, &endpoint.Record{Key: other}); err != nil {
+			return err
+		}
 		return errCrash
 	})
 	if !errors.Is(err, errCrash) {
 		w.t.Fatal(err)
 	}
+	w.view(func(tx *state.Tx) error {
+		if endpoint.Has(tx, other) {
+			w.t.Fatalf("the record of %s has survived the crash", other)
+		}
+		return nil
+	})
 	return "crash"
+}
+
+func (w *walk) view(fn func(*state.Tx) error) {
+	if err := w.store.View(fn); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// passOver is what an Add does when another machine of the segment has the
+// address: it gives it up for another, or fails and leaves everything be.
+func (w *walk) passOver(c string) string {
+	taken, ok := w.m.held[c]
+	if !ok {
+		return "nothing to pass over"
+	}
+	w.m.release(c)
+	want := w.m.free[0]
+	var wantErr error
+	if want == taken { // it is the last: there is no other
+		wantErr = ipam.ErrExhausted
+	}
+	w.m.free = w.m.free[1:]
+	w.m.held[c] = want
+	got, err := w.try(ipam.Request{Key: key(c), NetNS: w.netns(c), Avoid: []netip.Addr{taken}})
+	if !errors.Is(err, wantErr) || err == nil && got[0].Prefix.Addr() != want {
+		w.t.Fatalf("pass over %s: %v, %v; the model says %v, %v", taken, got, err, want, wantErr)
+	}
+	return fmt.Sprintf("pass over %s of %s", taken, c)
 }
 
 // reclaim frees what dead namespaces hold, in the order of their names.
