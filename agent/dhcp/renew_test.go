@@ -51,7 +51,7 @@ func newLeased(t *testing.T, f family) *leased {
 	l := &leased{segment: newWire(t), family: f}
 	l.fake = l.startFake()
 	l.startAgent()
-	*f.give(l.fake) = f.first
+	l.fake.lead(func(s *fake) { *f.give(s) = f.first })
 	l.c = l.host.NewContainer("c1")
 	l.device(l.c)
 	r, err := client.New().Add(t.Context(), l.request(l.c, f.ipam))
@@ -71,7 +71,7 @@ func (l *leased) comes(kind string) {
 	before := l.fake.count(kind)
 	nettest.Eventually(l, "the server gets "+kind, func() error {
 		if l.fake.count(kind) == before {
-			return fmt.Errorf("it has got %v", l.fake.seen)
+			return fmt.Errorf("it has not come again")
 		}
 		return nil
 	})
@@ -143,9 +143,9 @@ func TestOptionsAreSentAndAskedFor(t *testing.T) {
 	f := families["IPv4"]
 	f.ipam = `,"priority":7,"provide":[{"option":"host-name","value":"web"},{"option":"60","fromArg":"CLASS"}],"request":[{"option":"119"},{"option":"42"}]`
 	s := newWire(t)
-	fake := s.startFake()
+	server := s.startFake()
 	s.startAgent()
-	fake.give4 = f.first
+	server.lead(func(s *fake) { s.give4 = f.first })
 	c := s.host.NewContainer("c1")
 	s.device(c)
 	req := s.request(c, f.ipam)
@@ -154,7 +154,8 @@ func TestOptionsAreSentAndAskedFor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := fake.last4
+	var m *dhcpv4.DHCPv4
+	server.lead(func(s *fake) { m = s.last4 })
 	if m.HostName() != "web" || m.ClassIdentifier() != "berth" || !m.IsOptionRequested(dhcpv4.OptionDNSDomainSearchList) || !m.IsOptionRequested(dhcpv4.OptionNTPServers) {
 		t.Errorf("the server was sent\n%s", m.Summary())
 	}

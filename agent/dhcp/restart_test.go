@@ -140,8 +140,10 @@ func TestDamagedRecordsAreToldAndLeftOut(t *testing.T) {
 	if err := client.New().Check(t.Context(), l.request(l.c, "")); err != nil {
 		t.Errorf("the good record: %v", err)
 	}
+	l.mu.Lock()
 	if len(l.problems) != len(damaged) {
 		t.Errorf("%d problems of %d damaged records: %q", len(l.problems), len(damaged), l.problems)
 	}
+	l.mu.Unlock()
 	l.comes("RENEWING")
 }
