@@ -1,12 +1,15 @@
 package network
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/berth-net/berth/plugins/overlay"
 )
 
 // DefaultCNIVersion is what Create writes: containerd 1.6 and Podman's CNI
@@ -205,10 +208,29 @@ func (s CreateSpec) conflist() (*conflist, error) {
 	if err := applyOptions(s.Driver, s.Options, plugin); err != nil {
 		return nil, err
 	}
+	if err := s.checkTogether(plugin); err != nil {
+		return nil, err
+	}
 	return &conflist{
 		CNIVersion: s.CNIVersion, Name: s.Name, Plugins: []map[string]any{plugin},
 		Berth: meta{Internal: s.Internal, Labels: s.Labels, Options: s.Options},
 	}, nil
+}
+
+// checkTogether refuses what is wrong only together, such as an overlay that
+// is encrypted and has no one who exchanges keys.
+func (s CreateSpec) checkTogether(plugin map[string]any) error {
+	if s.Driver != "overlay" {
+		return nil
+	}
+	object, err := json.Marshal(plugin)
+	if err == nil {
+		err = overlay.Validate(s.Name, object)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return nil
 }
 
 type ipamRange struct {
