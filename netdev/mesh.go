@@ -16,11 +16,11 @@ var (
 	ErrNoTUN       = errors.New("the kernel has no TUN devices (CONFIG_TUN, /dev/net/tun)")
 )
 
-// AddWireGuard makes a WireGuard device, down and without a key. It fails with
-// ErrNoWireGuard where the kernel cannot.
-func (h *Handle) AddWireGuard(name, alias string) (Link, error) {
+// AddWireGuard makes a WireGuard device, down and without a key or an alias. It
+// fails with ErrNoWireGuard where the kernel cannot.
+func (h *Handle) AddWireGuard(name string) (Link, error) {
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.Alias = name, alias
+	attrs.Name = name
 	err := h.nl.LinkAdd(&netlink.Wireguard{LinkAttrs: attrs})
 	if errors.Is(err, unix.EOPNOTSUPP) {
 		return nil, fmt.Errorf("create WireGuard device %s: %w", name, ErrNoWireGuard)

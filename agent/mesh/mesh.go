@@ -18,7 +18,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
-	"strings"
 	"time"
 
 	"golang.zx2c4.com/wireguard/wgctrl"
@@ -125,6 +124,11 @@ func (m *Mesh) Up(dev *netdev.Handle, address netip.Addr, mtu int) (netdev.Link,
 	if err != nil {
 		return nil, err
 	}
+	if link.Attrs().Alias != alias { // new, or a kill came in between
+		if err := dev.SetAlias(link, alias); err != nil {
+			return nil, err
+		}
+	}
 	if link.Attrs().Index != m.link {
 		if err := m.configure(); err != nil {
 			return nil, err
@@ -179,8 +183,8 @@ func (m *Mesh) open(dev *netdev.Handle, mtu int) (netdev.Link, error) {
 		m.close()
 	case err != nil:
 		return nil, err
-	case !strings.HasPrefix(link.Attrs().Alias, netdev.AliasPrefix) && !netdev.IsTUN(link):
-		return nil, fmt.Errorf("open mesh: a device %s exists and is not berth's; rename it", Device)
+	case !netdev.IsWireGuard(link) && !netdev.IsTUN(link):
+		return nil, fmt.Errorf("open mesh: a device %s of type %s exists, which is not berth's; rename it", Device, link.Type())
 	case netdev.IsWireGuard(link) && m.options.Implementation != Userspace:
 		return link, m.control()
 	case netdev.IsTUN(link) && m.options.Implementation != Kernel:
@@ -191,7 +195,7 @@ func (m *Mesh) open(dev *netdev.Handle, mtu int) (netdev.Link, error) {
 		}
 	}
 	if m.options.Implementation != Userspace {
-		link, err := dev.AddWireGuard(Device, alias)
+		link, err := dev.AddWireGuard(Device)
 		if err == nil {
 			return link, m.control()
 		}
@@ -212,14 +216,10 @@ func (m *Mesh) openUserspace(dev *netdev.Handle, mtu int) (netdev.Link, error) {
 		return nil, fmt.Errorf("open mesh: %w", err)
 	}
 	m.user = user
-	link, err := dev.Link(Device)
-	if err == nil {
-		err = dev.SetAlias(link, alias)
+	if err := m.control(); err != nil {
+		return nil, err
 	}
-	if err == nil {
-		err = m.control()
-	}
-	return link, err
+	return dev.Link(Device)
 }
 
 // control opens the way to configure the device, of either implementation.
