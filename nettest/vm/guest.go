@@ -7,7 +7,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/berth-net/berth/nettest"
@@ -130,6 +132,7 @@ func (g *Guest) script(modules []string) []byte {
 // tests printed. The kernel's console is a serial line of its own, so that
 // neither disturbs the other.
 func (g *Guest) boot(ctx context.Context, initramfs, console string) ([]byte, error) {
+	begin := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, g.Timeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64",
@@ -139,11 +142,16 @@ func (g *Guest) boot(ctx context.Context, initramfs, console string) ([]byte, er
 		// A panic ends QEMU. Mitigations protect nobody here, and cost.
 		"-append", "console=ttyS0 quiet panic=-1 mitigations=off",
 		"-serial", "file:"+console, "-serial", "stdio")
+	// The guest ends with the test, however that ends. The kernel looks at the
+	// thread that started it, not at the process.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var printed, problems bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &printed, &problems
 	err := cmd.Run()
 	if ctx.Err() != nil {
-		err = fmt.Errorf("the guest did not end within %s", g.Timeout)
+		err = fmt.Errorf("the guest had not come to its end after %s", time.Since(begin).Round(time.Second))
 	}
 	if err != nil {
 		err = fmt.Errorf("run qemu: %w: %s", err, &problems)
