@@ -60,6 +60,7 @@ type Agent struct {
 	// moment, must not overtake the news of one of them.
 	telling sync.Mutex
 	coming  map[endpoint.Key]*cluster.Endpoint // whose devices are being made
+	evicted map[endpoint.Key]bool              // whose address another host has got
 
 	mu       sync.Mutex  // guards what follows, dev and herald included
 	secret   *encryption // nil: one host
@@ -68,7 +69,7 @@ type Agent struct {
 	local    netip.Addr // VTEP that the cluster was told
 	segments map[string]*plane.Segment
 	places   map[string]*api.Segment // what Attach answered last
-	claimed  map[string]time.Time    // static addresses just given
+	claimed  map[claim]claimed
 	problems []api.Problem
 	fenced   bool
 	found    findings
@@ -95,7 +96,7 @@ func New(o Options) (*Agent, error) {
 	}
 	a := &Agent{
 		Options: o, started: time.Now(), dev: dev, herald: herald, watch: watch, dirty: make(chan struct{}, 1), metrics: newMetrics(),
-		segments: map[string]*plane.Segment{}, places: map[string]*api.Segment{}, claimed: map[string]time.Time{},
+		segments: map[string]*plane.Segment{}, places: map[string]*api.Segment{}, claimed: map[claim]claimed{},
 		coming: map[endpoint.Key]*cluster.Endpoint{},
 	}
 	if !o.NoNames {

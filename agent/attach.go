@@ -52,7 +52,7 @@ func (a *Agent) attach(ctx context.Context, req *api.Attach) (*api.Segment, erro
 	}
 	var alone []netip.Addr
 	for _, static := range req.Static {
-		own, err := a.reserve(ctx, n.Name, pool, static)
+		own, err := a.reserve(ctx, req.Key, pool, static)
 		if err != nil {
 			return nil, err
 		}
@@ -162,23 +162,23 @@ func (a *Agent) blocksIn(network string, set ipam.RangeSet) (in []netip.Prefix) 
 
 // reserve makes a static address this host's, and tells whether it lies in a
 // block.
-func (a *Agent) reserve(ctx context.Context, network string, pool *ipam.Config, static netip.Addr) (inBlock bool, err error) {
+func (a *Agent) reserve(ctx context.Context, key endpoint.Key, pool *ipam.Config, static netip.Addr) (inBlock bool, err error) {
 	for _, set := range pool.Ranges {
 		for _, r := range set {
 			if !r.Subnet.Contains(static) {
 				continue
 			}
 			inBlock = r.Start.Compare(static) <= 0 && static.Compare(r.End) <= 0
-			if inBlock && slices.ContainsFunc(a.blocksIn(network, set), func(p netip.Prefix) bool { return p.Contains(static) }) {
+			if inBlock && slices.ContainsFunc(a.blocksIn(key.Network, set), func(p netip.Prefix) bool { return p.Contains(static) }) {
 				return true, nil
 			}
 			a.mu.Lock()
-			a.claimed[network+" "+static.String()] = time.Now()
+			a.claimed[claim{key.Network, static}] = claimed{key, time.Now()}
 			a.mu.Unlock()
-			return inBlock, a.cluster.AcquireAddress(ctx, network, set, static)
+			return inBlock, a.cluster.AcquireAddress(ctx, key.Network, set, static)
 		}
 	}
-	return false, plugins.Errorf(plugins.CodeInvalidConfig, "address %s is in no subnet of network %s", static, network)
+	return false, plugins.Errorf(plugins.CodeInvalidConfig, "address %s is in no subnet of network %s", static, key.Network)
 }
 
 // segment tells the plugin what it cannot know: the VNI, this host's address,

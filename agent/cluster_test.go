@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +33,7 @@ import (
 const (
 	agentName      = "BERTH_TEST_AGENT"
 	agentAdvertise = "BERTH_TEST_AGENT_ADVERTISE"
+	agentReclaim   = "BERTH_TEST_AGENT_RECLAIM"   // duration
 	agentWireGuard = "BERTH_TEST_AGENT_WIREGUARD" // mesh.Kernel or mesh.Userspace
 )
 
@@ -59,12 +61,16 @@ func runAgent(name string) error {
 	if err != nil {
 		return err
 	}
+	reclaim, err := time.ParseDuration(cmp.Or(os.Getenv(agentReclaim), "1h"))
+	if err != nil {
+		return err
+	}
 	advertise, _ := netip.ParseAddr(os.Getenv(agentAdvertise))
 	a, err := agent.New(agent.Options{
 		Advertise: advertise, Mesh: mesh.Options{Implementation: os.Getenv(agentWireGuard)},
 		Catalogue: catalogue, Store: store, Name: name, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		Cluster: cluster.Options{Servers: []string{etcdURL}, TTL: 3 * time.Second},
-		Every:   5 * time.Second, ReclaimAfter: time.Hour, Metrics: "127.0.0.1:9470",
+		Every:   5 * time.Second, ReclaimAfter: reclaim, Metrics: "127.0.0.1:9470",
 	})
 	if err != nil {
 		return err

@@ -21,29 +21,43 @@ const settle = 50 * time.Millisecond
 func (a *Agent) keep(ctx context.Context) {
 	tick := time.NewTicker(a.Every)
 	defer tick.Stop()
+	a.soil() // the first is due at once
+	guard := time.NewTicker(a.guardEvery())
+	defer guard.Stop()
 	if a.cluster != nil {
 		a.trouble("resume the mesh", a.resumeMesh())
 	}
 	mourner := &cluster.Mourner{Client: a.cluster, After: a.ReclaimAfter}
-	for {
+	for a.due(ctx, tick.C, guard.C) {
 		a.reconcile(ctx)
-		if a.cluster != nil {
-			a.guardAddresses()
-			a.mu.Lock()
-			err := a.introduce() // the underlay's MTU may have changed
-			a.mu.Unlock()
-			a.trouble("find this host's address", err)
-			a.trouble("repair", a.repair(ctx))
-			if _, err := a.cluster.Health(); err == nil {
-				a.trouble("free addresses of dead hosts", mourner.Sweep(ctx))
-			}
+		if a.cluster == nil {
+			continue
 		}
+		a.trouble("guard addresses", a.guardAddresses(ctx))
+		a.mu.Lock()
+		err := a.introduce() // the underlay's MTU may have changed
+		a.mu.Unlock()
+		a.trouble("find this host's address", err)
+		a.trouble("repair", a.repair(ctx))
+		if _, err := a.cluster.Health(); err == nil {
+			a.trouble("free addresses of dead hosts", mourner.Sweep(ctx))
+		}
+	}
+}
+
+// due waits until a repair is due, and is false when ctx ends.
+func (a *Agent) due(ctx context.Context, tick, guard <-chan time.Time) bool {
+	for {
 		select {
 		case <-ctx.Done():
-			return
-		case <-tick.C:
+			return false
+		case <-tick:
+			return true
+		case <-guard:
+			a.trouble("guard addresses", a.guardAddresses(ctx))
 		case <-a.dirty:
 			time.Sleep(settle)
+			return true
 		}
 	}
 }
@@ -74,11 +88,14 @@ func (a *Agent) repair(ctx context.Context) error {
 	default:
 		return nil // follow asks again when the view is there
 	}
+	if a.isFenced() {
+		return nil // or the devices would come up again
+	}
+	errs := []error{a.keepAddresses(ctx, false)}
 	of, err := a.publishAll()
 	if err != nil {
 		return err
 	}
-	var errs []error
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for network := range a.segments {
@@ -96,6 +113,9 @@ func (a *Agent) repair(ctx context.Context) error {
 // repairSegment opens a network's devices anew, restores those that are gone,
 // and makes their entries right. a.mu is held.
 func (a *Agent) repairSegment(ctx context.Context, r *endpoint.Record) error {
+	if a.fenced {
+		return nil
+	}
 	bridge, vxlan, err := overlay.Devices(r)
 	if err != nil {
 		return err
@@ -221,29 +241,4 @@ func (a *Agent) ours(test func(*plane.Segment) bool) bool {
 		}
 	}
 	return false
-}
-
-// isFenced tells whether this host has given up its networks.
-func (a *Agent) isFenced() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.fenced
-}
-
-// guardAddresses takes this host off its networks before others, who think it
-// dead, may be given its addresses, and puts it back when etcd answers.
-func (a *Agent) guardAddresses() {
-	seen, err := a.cluster.Health()
-	if seen.IsZero() {
-		seen = a.started
-	}
-	fence := a.ReclaimAfter > 0 && err != nil && time.Since(seen) > cluster.Fence(a.ReclaimAfter)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.fenced = fence
-	for _, s := range a.segments {
-		if fence {
-			_ = s.Cut()
-		}
-	}
 }

@@ -29,7 +29,7 @@ func (a *Agent) publishAll() (map[string]*endpoint.Record, error) {
 	for _, r := range records {
 		if e := a.coming[r.Key]; e != nil && r.Phase == endpoint.Intent {
 			all, coming[r.Key] = append(all, e), e
-		} else if e := a.published(r); e != nil {
+		} else if e := a.published(r); e != nil && !a.evicted[r.Key] {
 			all, of[r.Network] = append(all, e), r
 		}
 	}
@@ -70,6 +70,7 @@ func (a *Agent) changed(ctx context.Context, key endpoint.Key) error {
 		return err
 	}
 	if r == nil {
+		a.forgetClaims(key)
 		a.releaseClaims(ctx, key.Network)
 	}
 	if e == nil {

@@ -18,6 +18,7 @@ import (
 // Errors that callers tell apart.
 var (
 	ErrAway      = errors.New("etcd does not answer")
+	ErrSchema    = errors.New("the cluster's keys are of another schema")
 	ErrNameTaken = errors.New("another host of the cluster has this name")
 )
 
@@ -56,7 +57,9 @@ type Client struct {
 	flushed  chan struct{} // closed when etcd has been told something
 	lastSeen time.Time
 	lastErr  error
-	cause    error // of lastErr, as far as diagnose finds one
+	unwatch  context.CancelFunc // ends the watch under way
+	refused  error              // why this berth must not touch the cluster's keys
+	cause    error              // of lastErr, as far as diagnose finds one
 }
 
 // Open prepares the connection; Run uses it. It does not wait for etcd.

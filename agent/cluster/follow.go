@@ -2,6 +2,8 @@ package cluster
 
 import (
 	"context"
+	"fmt"
+	"strconv"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -34,6 +36,9 @@ func (c *Client) follow(ctx context.Context) {
 
 // load replaces the view by what etcd has at one revision.
 func (c *Client) load(ctx context.Context) (int64, error) {
+	if err := c.checkSchema(ctx); err != nil {
+		return 0, err
+	}
 	fresh, scratch := newView(), new(Change)
 	from, end := Root, clientv3.GetPrefixRangeEnd(Root)
 	for {
@@ -57,6 +62,36 @@ func (c *Client) load(ctx context.Context) (int64, error) {
 			return fresh.revision, nil
 		}
 	}
+}
+
+// checkSchema says which schema this cluster has, where nobody has yet, or
+// finds that it is this one. Until it has succeeded nothing else is asked or
+// written.
+func (c *Client) checkSchema(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	got, err := c.etcd.Txn(ctx).If(absent(schemaKey)).
+		Then(clientv3.OpPut(schemaKey, strconv.Itoa(schema))).
+		Else(clientv3.OpGet(schemaKey)).Commit()
+	if err := c.seen("read etcd", err); err != nil {
+		return err
+	}
+	if !got.Succeeded {
+		if have := string(got.Responses[0].GetResponseRange().Kvs[0].Value); have != strconv.Itoa(schema) {
+			err = fmt.Errorf("%w: the cluster's is %s, this berth knows %d; upgrade it", ErrSchema, have, schema)
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.refused = err
+	return err
+}
+
+// allowed fails where the cluster's keys are not of this berth's schema.
+func (c *Client) allowed() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.refused
 }
 
 func (c *Client) adopt(fresh *View) {
@@ -92,12 +127,26 @@ func (c *Client) Lag(ctx context.Context) (behind int, took time.Duration, err e
 	return len(got.Kvs), time.Since(begin), nil
 }
 
+// rewound ends a watch that waits for a revision which etcd, restored from a
+// backup or made anew, will have again only after many changes.
+func (c *Client) rewound(revision int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if revision < c.view.Revision() && c.unwatch != nil {
+		c.options.Log.Warn("etcd has lost what it knew; reading it anew", "revision", revision, "known", c.view.Revision())
+		c.unwatch()
+	}
+}
+
 // watch applies what changes from a revision on.
 func (c *Client) watch(ctx context.Context, from int64) error {
 	// Without a leader a watch would wait in silence (a server that is cut off
 	// from the others still answers).
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
+	c.mu.Lock()
+	c.unwatch = cancel
+	c.mu.Unlock()
 	for got := range c.etcd.Watch(ctx, Root, clientv3.WithPrefix(), clientv3.WithRev(from), clientv3.WithProgressNotify()) {
 		if err := got.Err(); err != nil {
 			return c.seen("watch etcd", err)

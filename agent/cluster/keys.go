@@ -3,6 +3,9 @@
 //
 // All of it is below /berth/v1/, the number being the schema's version:
 //
+// /berth/schema holds that number too, so that an older berth finds out that
+// it does not know the cluster's keys.
+//
 //	networks/NETWORK                          a network; its VNI is in vnis/VNI too
 //	vnis/VNI                                  the network that has it
 //	hosts/HOST                    (leased)    a living host and its VTEP
@@ -27,8 +30,14 @@ import (
 	"github.com/berth-net/berth/endpoint"
 )
 
-// Root is above everything.
+// Root is above everything but schemaKey.
 const Root = "/berth/v1/"
+
+// schema is the version of what is below Root.
+const (
+	schema    = 1
+	schemaKey = "/berth/schema"
+)
 
 // Kinds of keys.
 const (

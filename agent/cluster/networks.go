@@ -119,6 +119,9 @@ func whose(raw []byte) string {
 
 // ReadNetwork asks etcd, not the view: for who has just been told of it.
 func (c *Client) ReadNetwork(ctx context.Context, name string) (*Network, error) {
+	if err := c.allowed(); err != nil {
+		return nil, err
+	}
 	got, err := c.get(ctx, networkKey(name))
 	if err != nil {
 		return nil, err

@@ -117,6 +117,11 @@ func (c *Client) session(ctx context.Context) error {
 // begin takes a lease, finds what an earlier life of this agent published,
 // and checks that the host's name is its own.
 func (c *Client) begin(ctx context.Context) error {
+	select {
+	case <-c.synced: // so the schema is this one, too
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	c.mu.Lock()
@@ -126,6 +131,7 @@ func (c *Client) begin(ctx context.Context) error {
 	if err != nil {
 		return c.seen("read etcd", err)
 	}
+	c.rewound(got.Header.Revision)
 	var other Host
 	if len(got.Kvs) > 0 && json.Unmarshal(got.Kvs[0].Value, &other) == nil && other.Instance != self.Instance {
 		return fmt.Errorf("join the cluster as %s: %w: it is at %s; choose another with --name", self.Name, ErrNameTaken, other.Address)
@@ -141,11 +147,6 @@ func (c *Client) begin(ctx context.Context) error {
 // inherit notes the keys on older leases of this host as neither published
 // nor forgotten: flush puts them on the new lease, or deletes them.
 func (c *Client) inherit(ctx context.Context, lease clientv3.LeaseID) error {
-	select {
-	case <-c.synced: // the view knows them
-	case <-ctx.Done():
-		return c.seen("read etcd", ctx.Err())
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lease, c.have = lease, map[string]string{}

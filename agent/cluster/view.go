@@ -222,3 +222,19 @@ func (v *View) Claims(network string) map[netip.Addr]string {
 	defer v.mu.RUnlock()
 	return maps.Clone(v.claims[network])
 }
+
+// OwnerOf is the host that an address of a network is to give, by itself or
+// with its block; empty: nobody's.
+func (v *View) OwnerOf(network string, a netip.Addr) string {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	if host, ok := v.claims[network][a]; ok {
+		return host
+	}
+	for p, host := range v.blocks[network] {
+		if p.Contains(a) {
+			return host
+		}
+	}
+	return ""
+}

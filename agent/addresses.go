@@ -1,0 +1,191 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/berth-net/berth/agent/cluster"
+	"github.com/berth-net/berth/endpoint"
+	"github.com/berth-net/berth/ipam"
+	"github.com/berth-net/berth/netdev"
+	"github.com/berth-net/berth/plugins/attach"
+)
+
+// claimed is a static address that an Add has just asked for.
+type claimed struct {
+	key   endpoint.Key
+	since time.Time
+}
+
+type claim struct {
+	network string
+	addr    netip.Addr
+}
+
+// claimAge is how long a static address may be without a record: that of the
+// Add that asked for it.
+const claimAge = time.Minute
+
+// releaseClaims gives up a network's static addresses that no record has any
+// more.
+func (a *Agent) releaseClaims(ctx context.Context, network string) {
+	records, err := attach.Records(a.Store, network)
+	if err != nil {
+		a.trouble("release static addresses", err)
+		return
+	}
+	for addr, host := range a.cluster.View().Claims(network) {
+		if host != a.Name || slices.ContainsFunc(records, func(r *endpoint.Record) bool { return holds(r, addr) }) {
+			continue
+		}
+		a.mu.Lock()
+		young := time.Since(a.claimed[claim{network, addr}].since) < claimAge
+		if !young {
+			delete(a.claimed, claim{network, addr})
+		}
+		a.mu.Unlock()
+		if !young {
+			a.trouble("release static addresses", a.cluster.ReleaseAddress(ctx, network, addr))
+		}
+	}
+}
+
+// forgetClaims says that the Add of an attachment is no longer under way.
+func (a *Agent) forgetClaims(key endpoint.Key) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for c, by := range a.claimed {
+		if by.key == key {
+			delete(a.claimed, c)
+		}
+	}
+}
+
+func holds(r *endpoint.Record, addr netip.Addr) bool {
+	return slices.ContainsFunc(r.Addresses, func(p netip.Prefix) bool { return p.Addr() == addr })
+}
+
+// isFenced tells whether this host has given up its networks.
+func (a *Agent) isFenced() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.fenced
+}
+
+// guardEvery is how often it is looked whether the host must give up its
+// networks: well within the quarter of ReclaimAfter that Fence leaves.
+func (a *Agent) guardEvery() time.Duration {
+	if a.ReclaimAfter == 0 {
+		return a.Every
+	}
+	return max(min(a.Every, a.ReclaimAfter/20), 100*time.Millisecond)
+}
+
+// guardAddresses takes this host off its networks before others, who think it
+// dead, may be given its addresses, and puts it back when etcd answers and has
+// told which of the addresses are still its own.
+func (a *Agent) guardAddresses(ctx context.Context) error {
+	if a.cluster == nil || a.ReclaimAfter == 0 {
+		return nil
+	}
+	seen, _ := a.cluster.Health()
+	if seen.IsZero() {
+		seen = a.started
+	}
+	fence := time.Since(seen) > cluster.Fence(a.ReclaimAfter)
+	if !fence && a.isFenced() {
+		if err := a.keepAddresses(ctx, true); err != nil {
+			return err
+		}
+		defer a.soil()
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var errs []error
+	if fence && !a.fenced {
+		a.Log.Warn("this host gives up its networks: etcd has not answered for so long that others may be given its addresses", "last", seen)
+	}
+	a.fenced = fence
+	for _, s := range a.segments {
+		if fence {
+			errs = append(errs, s.Cut())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// keepAddresses makes sure that what the containers here use is this host's to
+// give. Addresses that were freed meanwhile it takes again; a container with
+// one that another host has got is taken off its network, because two with one
+// address are worse than one with none. With ask it believes etcd only, not
+// the view, which may be behind.
+func (a *Agent) keepAddresses(ctx context.Context, ask bool) error {
+	records, err := attach.Records(a.Store, "")
+	if err != nil {
+		return err
+	}
+	evicted, errs := map[endpoint.Key]bool{}, []error(nil)
+	for _, r := range records {
+		if a.published(r) == nil {
+			continue
+		}
+		err := a.keepAddressesOf(ctx, r, ask)
+		if errors.Is(err, cluster.ErrClaimed) {
+			evicted[r.Key] = true
+			err = errors.Join(fmt.Errorf("take container %s off network %s; restart it to give it another address: %w", r.ContainerID, r.Network, err), a.unplug(r))
+		}
+		errs = append(errs, err)
+	}
+	a.telling.Lock()
+	defer a.telling.Unlock()
+	a.evicted = evicted
+	if ask && len(evicted) > 0 {
+		a.trouble("keep addresses", errors.Join(errs...))
+		return nil
+	}
+	return errors.Join(errs...)
+}
+
+func (a *Agent) keepAddressesOf(ctx context.Context, r *endpoint.Record, ask bool) error {
+	view := a.cluster.View()
+	doubtful := slices.DeleteFunc(slices.Clone(r.Addresses), func(p netip.Prefix) bool {
+		return !ask && view.OwnerOf(r.Network, p.Addr()) == a.Name
+	})
+	if len(doubtful) == 0 {
+		return nil
+	}
+	_, pool, err := decode(view.Network(r.Network))
+	if err != nil {
+		return err
+	}
+	for _, p := range doubtful {
+		// Where the network's ranges were others then, there is nobody to ask.
+		for _, set := range pool.Ranges {
+			if !slices.ContainsFunc(set, func(in ipam.Range) bool { return in.Subnet.Contains(p.Addr()) }) {
+				continue
+			}
+			if err := a.cluster.AcquireAddress(ctx, r.Network, set, p.Addr()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// unplug takes the host's end of a container's pair down.
+func (a *Agent) unplug(r *endpoint.Record) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	link, err := a.dev.Link(r.HostIfName)
+	if errors.Is(err, netdev.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return a.dev.SetDown(link)
+}
