@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -123,8 +124,13 @@ func New(o Options) (*Agent, error) {
 		return nil, err
 	}
 	a.metrics.registry.MustRegister(&meshMetrics{a.meshStatus})
+	a.trouble("recall the cluster", a.cluster.Recall(a.memory()))
 	return a, a.introduce()
 }
+
+// memory is the file by which the next agent of this boot knows the networks
+// and this host's blocks before etcd answers it.
+func (a *Agent) memory() string { return filepath.Join(a.Store.Dir(), "cluster.json") }
 
 func (a *Agent) close() {
 	if a.secret != nil {

@@ -46,7 +46,7 @@ func (a *Agent) attach(ctx context.Context, req *api.Attach) (*api.Segment, erro
 		if len(a.blocksIn(n.Name, set)) > 0 {
 			continue
 		}
-		if _, err := a.cluster.AcquireBlock(ctx, n.Name, set); err != nil {
+		if _, err := a.acquireBlock(ctx, n.Name, set); err != nil {
 			return nil, err
 		}
 	}
@@ -82,7 +82,7 @@ func (a *Agent) more(ctx context.Context, req *api.More) (*api.Segment, error) {
 			continue
 		}
 		// One family may be full while the other has room.
-		if _, err = a.cluster.AcquireBlock(ctx, n.Name, set); err == nil {
+		if _, err = a.acquireBlock(ctx, n.Name, set); err == nil {
 			added = nil
 		}
 	}
@@ -250,4 +250,13 @@ func (a *Agent) address() (netip.Addr, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.vtep()
+}
+
+// acquireBlock adds a block to this host's, and remembers it at once.
+func (a *Agent) acquireBlock(ctx context.Context, network string, set ipam.RangeSet) (netip.Prefix, error) {
+	block, err := a.cluster.AcquireBlock(ctx, network, set)
+	if err == nil {
+		a.trouble("remember the cluster", a.cluster.Remember(a.memory()))
+	}
+	return block, err
 }

@@ -364,6 +364,28 @@ func TestEtcdAway(t *testing.T) {
 	w.everyPair([]*member{a, b, own})
 }
 
+// An agent that is started while etcd is away knows its blocks from the one
+// before it.
+func TestAnAgentRestartsWhileEtcdIsAway(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2)
+	a, b := w.add(w.hosts[0], "a"), w.add(w.hosts[1], "b")
+	w.everyPair([]*member{a, b})
+	h := w.hosts[0]
+	w.etcd.Kill()
+	w.agents[h].Kill()
+	w.startAgent(h)
+	w.eventually("the agent to be there", func() error { _, err := w.status(h); return err })
+	own := w.add(h, "own")
+	w.del(a)
+	if out := entries(h); !strings.Contains(out, b.ips[0].String()) {
+		t.Errorf("the way to b was forgotten:\n%s", out)
+	}
+	w.startEtcd()
+	w.everyPair([]*member{own, b})
+	w.knows(w.hosts[1], a, false)
+}
+
 func TestAHostsDeathIsNoticed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 2)

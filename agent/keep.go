@@ -39,6 +39,7 @@ func (a *Agent) keep(ctx context.Context) {
 		a.mu.Unlock()
 		a.trouble("find this host's address", err)
 		a.trouble("repair", a.repair(ctx))
+		a.trouble("remember the cluster", a.cluster.Remember(a.memory()))
 		if _, err := a.cluster.Health(); err == nil {
 			a.trouble("free addresses of dead hosts", mourner.Sweep(ctx))
 		}
@@ -83,9 +84,7 @@ func (a *Agent) reconcile(ctx context.Context) {
 
 // repair makes the kernel and etcd equal to the records and the view.
 func (a *Agent) repair(ctx context.Context) error {
-	select {
-	case <-a.cluster.Synced():
-	default:
+	if !a.cluster.IsSynced() {
 		return nil // follow asks again when the view is there
 	}
 	if a.isFenced() {

@@ -71,6 +71,12 @@ func (a *Agent) changed(ctx context.Context, key endpoint.Key) error {
 	}
 	if r == nil {
 		a.forgetClaims(key)
+	}
+	if !a.cluster.IsSynced() {
+		// A memory does not know who is where: what the kernel has is better.
+		return nil
+	}
+	if r == nil {
 		a.releaseClaims(ctx, key.Network)
 	}
 	if e == nil {
