@@ -1,11 +1,14 @@
 package agent_test
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -13,8 +16,9 @@ import (
 	"github.com/berth-net/berth/nettest"
 )
 
-// chaosFor bounds the walk, not what follows it.
-const chaosFor = 12 * time.Second
+// chaosSeconds in the environment bounds the walk, not what follows it; 12
+// without it.
+const chaosSeconds = "BERTH_CHAOS_SECONDS"
 
 // TestChaos kills agents and etcd, cuts hosts off and damages the third
 // host's devices while containers come and go. At the end every host's
@@ -25,6 +29,10 @@ func TestChaos(t *testing.T) {
 		t.Skip("a walk of 12 s")
 	}
 	t.Parallel()
+	seconds, err := strconv.Atoi(cmp.Or(os.Getenv(chaosSeconds), "12"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	c := &chaos{world: newWorld(t, 3), rand: rand.New(rand.NewPCG(seed, 0))}
@@ -32,7 +40,7 @@ func TestChaos(t *testing.T) {
 	c.everyPair([]*member{a, b})
 	ping := a.Background("ping", "-i", "0.1", "-W", "2", "-q", b.ips[0].String())
 	c.members = []*member{a, b}
-	for begin := time.Now(); time.Since(begin) < chaosFor; {
+	for begin := time.Now(); time.Since(begin) < time.Duration(seconds)*time.Second; {
 		c.step()
 	}
 	if err := ping.Signal(2); err != nil {
