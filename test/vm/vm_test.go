@@ -34,7 +34,7 @@ func TestOnAKernelThatHasEverything(t *testing.T) {
 		t.Fatal(err)
 	}
 	guest := &vm.Guest{
-		Kernel: kernel, Tests: chosen(t, packages), Timeout: 8 * time.Minute,
+		Kernel: kernel, Tests: chosen(t, packages), Timeout: 10 * time.Minute,
 		Modules: []string{
 			"drivers/net/dummy.ko", "drivers/net/ifb.ko", "drivers/net/ipvlan/ipvlan.ko", "drivers/net/macvlan.ko", "drivers/net/tun.ko",
 			"drivers/net/veth.ko", "drivers/net/vxlan/vxlan.ko", "drivers/net/wireguard/wireguard.ko", "drivers/net/wireless/mac80211_hwsim.ko",
