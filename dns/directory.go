@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/berth-net/berth/endpoint"
 	"github.com/berth-net/berth/netns"
 	"github.com/berth-net/berth/plugins"
@@ -63,11 +61,7 @@ type Endpoint struct {
 // Alive tells whether the container's namespace is still there. An endpoint
 // on another host has none that could be looked at.
 func (e *Endpoint) Alive() bool {
-	if e.NetNS == "" {
-		return true
-	}
-	var st unix.Stat_t
-	return unix.Stat(e.NetNS, &st) == nil && netns.ID{Dev: uint64(st.Dev), Ino: st.Ino} == e.NetNSID
+	return e.NetNS == "" || e.NetNSID.Is(e.NetNS)
 }
 
 // snapshot is the state of now. When the database cannot be read, it is the

@@ -68,15 +68,7 @@ type Record struct {
 // Alive tells whether the namespace that the record names still exists and is
 // still the same one: a path such as /proc/PID/ns/net may meanwhile belong to
 // another process.
-func (r *Record) Alive() bool {
-	ns, err := netns.Open(r.NetNS)
-	if err != nil {
-		return false
-	}
-	defer ns.Close()
-	id, err := ns.ID()
-	return err == nil && id == r.NetNSID
-}
+func (r *Record) Alive() bool { return r.NetNSID.Is(r.NetNS) }
 
 // MAC is a hardware address that reads and writes as text.
 type MAC net.HardwareAddr

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,16 +23,6 @@ const nsGetNSType = 0xb703
 
 // Handle is an open network namespace.
 type Handle struct{ file *os.File }
-
-// ID is the identity of a namespace on this host while it lives: the device
-// and inode number of its nsfs file. The kernel reuses inode numbers after a
-// namespace has died.
-type ID struct {
-	Dev uint64 `json:"dev"`
-	Ino uint64 `json:"ino"`
-}
-
-func (id ID) String() string { return strconv.FormatUint(id.Ino, 10) }
 
 // Open opens the namespace at path, for example /proc/PID/ns/net or a file
 // below /run/netns. A missing path satisfies errors.Is(err, fs.ErrNotExist);
@@ -81,15 +70,6 @@ func (h *Handle) Path() string { return h.file.Name() }
 
 // Close lets go of the namespace.
 func (h *Handle) Close() error { return h.file.Close() }
-
-// ID is the namespace's identity.
-func (h *Handle) ID() (ID, error) {
-	var st unix.Stat_t
-	if err := unix.Fstat(h.FD(), &st); err != nil {
-		return ID{}, fmt.Errorf("stat netns %s: %w", h.Path(), err)
-	}
-	return ID{Dev: uint64(st.Dev), Ino: st.Ino}, nil
-}
 
 // Do runs fn on the calling goroutine with its thread inside the namespace,
 // and returns to the namespace it came from. fn must not start goroutines
