@@ -63,7 +63,11 @@ const settle = 3 * time.Second
 func (p *v6) open() (c *nclient6.Client, err error) {
 	err = p.where.in(func(ns *netns.Handle) error {
 		return ns.Do(func() error {
-			c, err = nclient6.New(p.where.ifname, nclient6.WithTimeout(tryFor), nclient6.WithRetry(tries))
+			conn, err := listen6(p.where.ifname)
+			if err != nil {
+				return err
+			}
+			c, err = nclient6.NewWithConn(conn, p.where.mac, nclient6.WithTimeout(tryFor), nclient6.WithRetry(tries))
 			return err
 		})
 	})
