@@ -1,0 +1,180 @@
+package agent_test
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/berth-net/berth/endpoint"
+	"github.com/berth-net/berth/nettest"
+	"github.com/berth-net/berth/plugins"
+)
+
+func macInside(m *member) string {
+	return strings.Fields(strings.SplitAfter(m.Run("ip", "-o", "link", "show", "eth0"), "link/ether ")[1])[0]
+}
+
+// forwarding is what a host's kernel has of the network front, as sorted lines
+// "MAC at VTEP" and "ADDRESS is MAC".
+func forwarding(h *nettest.Host) (lines []string) {
+	out, _ := h.Try("bridge", "fdb", "show", "dev", "vx-front")
+	for line := range strings.Lines(out) {
+		if f := strings.Fields(line); len(f) > 2 && f[1] == "dst" {
+			lines = append(lines, f[0]+" at "+f[2])
+		}
+	}
+	out, _ = h.Try("ip", "neighbour", "show", "dev", "bo-front", "nud", "permanent")
+	for line := range strings.Lines(out) {
+		f := strings.Fields(line)
+		if a, err := netip.ParseAddr(f[0]); err == nil && !a.IsMulticast() && len(f) > 2 {
+			lines = append(lines, f[0]+" is "+f[2])
+		}
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+// awaitForwarding waits until a host's kernel has a line of forwarding, or no
+// longer has it.
+func (w *world) awaitForwarding(h *nettest.Host, line string, has bool) {
+	w.Helper()
+	w.eventually(fmt.Sprintf("%s: %q: %v", h.Name, line, has), func() error {
+		if lines := forwarding(h); slices.Contains(lines, line) != has {
+			return errors.New(strings.Join(lines, "\n"))
+		}
+		return nil
+	})
+}
+
+// A host whose uplink gets another address makes its tunnels anew, and the
+// others send there.
+func TestAChangedUplinkAddressIsFollowed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2)
+	a, b := w.add(w.hosts[0], "a"), w.add(w.hosts[1], "b")
+	w.everyPair([]*member{a, b})
+	h := w.hosts[0]
+	h.Run("ip", "address", "delete", "192.0.2.1/24", "dev", "eth0")
+	h.Run("ip", "address", "add", "192.0.2.51/24", "dev", "eth0")
+	w.awaitForwarding(w.hosts[1], macInside(a)+" at 192.0.2.51", true)
+	w.awaitForwarding(w.hosts[1], macInside(a)+" at 192.0.2.1", false)
+	w.eventually("the VXLAN device to send from there", func() error {
+		if out, _ := h.Try("ip", "-d", "link", "show", "vx-front"); !strings.Contains(out, "local 192.0.2.51 ") {
+			return errors.New(out)
+		}
+		return nil
+	})
+	w.everyPair([]*member{a, b})
+}
+
+// systemd-udevd gives a device that it takes for one without an address of its
+// own another MAC, if nothing says that it must not.
+func TestAVTEPsRewrittenMACIsRestored(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2)
+	a, b := w.add(w.hosts[0], "a"), w.add(w.hosts[1], "b")
+	w.everyPair([]*member{a, b})
+	h := w.hosts[0]
+	for _, device := range []string{"vx-front", "bo-front"} {
+		was := macOf(t, h, device).String()
+		h.Run("ip", "link", "set", device, "address", "02:00:00:00:be:ef")
+		w.eventually("the MAC of "+device, func() error {
+			out, err := h.Try("ip", "-o", "link", "show", device)
+			if err != nil || !strings.Contains(out, "link/ether "+was) {
+				return fmt.Errorf("%v, want %s: %s", err, was, out)
+			}
+			return nil
+		})
+	}
+	w.everyPair([]*member{a, b})
+}
+
+// Of two endpoints with one MAC the newest counts, and when it goes the other
+// does again. So it is with an address, which two hosts tell of while a
+// container moves.
+func TestTheNewestOfTwoEndpointsCounts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 3)
+	const mac = "02:00:00:00:00:01"
+	seer := w.add(w.hosts[2], "seer")
+	hasMAC := func(req *plugins.Request) { req.Runtime.MAC, _ = net.ParseMAC(mac) }
+	old := w.addWith(w.hosts[0], "old", hasMAC)
+	w.awaitForwarding(seer.host, mac+" at 192.0.2.1", true)
+	newest := w.addWith(w.hosts[1], "newest", hasMAC)
+	w.awaitForwarding(seer.host, mac+" at 192.0.2.2", true)
+	w.awaitForwarding(seer.host, mac+" at 192.0.2.1", false)
+	for _, ip := range slices.Concat(old.ips, newest.ips) {
+		w.awaitForwarding(seer.host, ip.String()+" is "+mac, true)
+	}
+	w.del(newest)
+	w.awaitForwarding(seer.host, mac+" at 192.0.2.1", true)
+	w.awaitForwarding(seer.host, mac+" at 192.0.2.2", false)
+	for _, ip := range newest.ips {
+		w.awaitForwarding(seer.host, ip.String()+" is "+mac, false)
+	}
+	w.everyPair([]*member{seer, old})
+
+	other := endpoint.Key{Network: "front", ContainerID: "moved", IfName: "eth0"}
+	const otherMAC = "02:00:00:00:00:02"
+	w.publishAs("h9", other, otherMAC, old.ips...)
+	for _, ip := range old.ips {
+		w.awaitForwarding(seer.host, ip.String()+" is "+otherMAC, true)
+	}
+	w.withdrawAs("h9", other)
+	for _, ip := range old.ips {
+		w.awaitForwarding(seer.host, ip.String()+" is "+mac, true)
+	}
+	w.everyPair([]*member{seer, old})
+}
+
+// publishAs and withdrawAs write the key of an endpoint on a host that has no
+// agent.
+func (w *world) publishAs(host string, key endpoint.Key, mac string, addrs ...netip.Addr) {
+	w.Helper()
+	var quoted []string
+	for _, a := range addrs {
+		quoted = append(quoted, fmt.Sprintf("%q", a))
+	}
+	w.kv("put", fmt.Sprintf(`{"key":%q,"value":%q}`, key64("/berth/v1/hosts/"+host),
+		key64(fmt.Sprintf(`{"name":%q,"instance":"test","address":"192.0.2.99"}`, host))))
+	w.kv("put", fmt.Sprintf(`{"key":%q,"value":%q}`, key64(rawKey(host, key)),
+		key64(fmt.Sprintf(`{"mac":%q,"addresses":[%s]}`, mac, strings.Join(quoted, ",")))))
+}
+
+func (w *world) withdrawAs(host string, key endpoint.Key) {
+	w.Helper()
+	w.kv("deleterange", fmt.Sprintf(`{"key":%q}`, key64(rawKey(host, key))))
+}
+
+func rawKey(host string, key endpoint.Key) string {
+	return strings.Join([]string{"/berth/v1/endpoints", key.Network, host, key.ContainerID, key.IfName}, "/")
+}
+
+// With an endpoint its entries of both families go, and nobody else's.
+func TestNoEntryOfEitherFamilyIsLeft(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2)
+	a, stays, seer := w.add(w.hosts[0], "a"), w.add(w.hosts[0], "stays"), w.add(w.hosts[1], "seer")
+	w.everyPair([]*member{a, stays, seer})
+	if len(a.ips) != 2 {
+		t.Fatalf("a has %v; want one address of each family", a.ips)
+	}
+	gone := macInside(a)
+	w.del(a)
+	for _, ip := range a.ips {
+		w.awaitForwarding(seer.host, ip.String()+" is "+gone, false)
+	}
+	w.awaitForwarding(seer.host, gone+" at 192.0.2.1", false)
+	want := []string{macInside(stays) + " at 192.0.2.1"}
+	for _, ip := range stays.ips {
+		want = append(want, ip.String()+" is "+macInside(stays))
+	}
+	slices.Sort(want)
+	if have := forwarding(seer.host); !slices.Equal(have, want) {
+		t.Errorf("%q\nwant %q", have, want)
+	}
+}
