@@ -6,10 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
+	"os"
 	"path/filepath"
-	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/berth-net/berth/plugins"
 	"github.com/berth-net/berth/state"
@@ -30,34 +31,92 @@ func Socket(store *state.Store) string { return filepath.Join(store.Dir(), "agen
 // Call sends a request and waits for the answer. It fails with ErrNoAgent, or
 // with what the agent says, coded as plugins.Error.
 func Call(ctx context.Context, store *state.Store, req Request) (*Answer, error) {
+	p, err := Send(ctx, store, req)
+	if err != nil {
+		return nil, err
+	}
+	return p.Answer()
+}
+
+// Pending is a request that was sent, whose answer has yet to be read.
+type Pending struct{ conn *os.File }
+
+// Send sends a request and does not wait for the answer: the agent works while
+// its caller does. It fails with ErrNoAgent.
+func Send(ctx context.Context, store *state.Store, req Request) (*Pending, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	conn, err := new(net.Dialer).DialContext(ctx, "unix", Socket(store))
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+	conn, err := dial(ctx, Socket(store))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ECONNREFUSED) {
 		return nil, &plugins.Error{Code: plugins.CodeTryAgain, Err: ErrNoAgent}
 	}
 	if err != nil {
 		return nil, plugins.Errorf(plugins.CodeTryAgain, "connect to the agent: %w", err)
 	}
-	defer conn.Close()
-	deadline, _ := ctx.Deadline()
-	if err := conn.SetDeadline(deadline); err != nil {
-		return nil, fmt.Errorf("talk to the agent: %w", err)
-	}
-	return exchange(conn, req)
-}
-
-func exchange(conn net.Conn, req Request) (*Answer, error) {
 	req.Version = Version
 	if err := json.NewEncoder(conn).Encode(req); err != nil {
-		return nil, plugins.Errorf(plugins.CodeTryAgain, "ask the agent: %w", err)
+		conn.Close()
+		return nil, plugins.Errorf(plugins.CodeTryAgain, "ask the agent: %w", expired(err))
 	}
+	return &Pending{conn}, nil
+}
+
+// Answer waits for the answer, once. It fails with what the agent says, coded
+// as plugins.Error.
+func (p *Pending) Answer() (*Answer, error) {
+	defer p.conn.Close()
 	answer := new(Answer)
-	if err := json.NewDecoder(conn).Decode(answer); err != nil {
-		return nil, plugins.Errorf(plugins.CodeTryAgain, "read the agent's answer: %w", err)
+	if err := json.NewDecoder(p.conn).Decode(answer); err != nil {
+		return nil, plugins.Errorf(plugins.CodeTryAgain, "read the agent's answer: %w", expired(err))
 	}
 	if answer.Error != nil {
 		return nil, &plugins.Error{Code: plugins.Code(answer.Error.Code), Err: errors.New(answer.Error.Message)}
 	}
 	return answer, nil
+}
+
+// dial connects a socket that blocks, each time until the context's deadline
+// is as far off as it is now. A net.Conn waits by way of the runtime's poller,
+// and a plugin's goroutine, which is bound to its thread, is then woken by two
+// other threads in turn: a millisecond on a busy host, for each answer.
+func dial(ctx context.Context, path string) (*os.File, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	deadline, _ := ctx.Deadline()
+	wait := unix.NsecToTimeval(max(time.Until(deadline), time.Millisecond).Nanoseconds()) // zero would be forever
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open socket: %w", err)
+	}
+	for _, direction := range []int{unix.SO_SNDTIMEO, unix.SO_RCVTIMEO} {
+		if err == nil {
+			err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, direction, &wait)
+		}
+	}
+	if err == nil {
+		err = connect(fd, path)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("%s: %w", path, expired(err))
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+func connect(fd int, path string) error {
+	for {
+		if err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// expired names the error by which the kernel says that a socket has waited
+// long enough.
+func expired(err error) error {
+	if errors.Is(err, unix.EAGAIN) {
+		return os.ErrDeadlineExceeded
+	}
+	return err
 }

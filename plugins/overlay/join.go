@@ -24,6 +24,7 @@ type membership struct {
 	raw    json.RawMessage // as the caller gave it
 	blocks []netip.Prefix
 	agent  bool
+	told   *api.Pending // of coming; nil: nothing was told, or its answer was read
 }
 
 // join asks the agent for what the configuration leaves to the cluster.
@@ -87,7 +88,8 @@ func (m *membership) begin(ctx context.Context, d *Driver, req *plugins.Request)
 }
 
 // coming has the agent tell the cluster of the endpoint while its devices are
-// being made. That it fails is no matter: changed follows.
+// being made, and does not wait for it. That it fails is no matter: changed
+// follows.
 func (m *membership) coming(ctx context.Context, w *wiring) {
 	if !m.agent || w.mac() == nil {
 		return
@@ -96,12 +98,17 @@ func (m *membership) coming(ctx context.Context, w *wiring) {
 	for _, p := range w.a.Record.Addresses {
 		e.Addresses = append(e.Addresses, p.Addr())
 	}
-	_, _ = api.Call(ctx, m.store, api.Request{Coming: e})
+	m.told, _ = api.Send(ctx, m.store, api.Request{Coming: e})
 }
 
 // changed has the agent tell the cluster. An agent that has just died finds
-// the record when it is back, so the attachment stands.
+// the record when it is back, so the attachment stands. What was told before
+// has to be heard first, or it would be taken for the later news.
 func (m *membership) changed(ctx context.Context) {
+	if m.told != nil {
+		_, _ = m.told.Answer()
+		m.told = nil
+	}
 	if m.agent {
 		_, _ = api.Call(ctx, m.store, api.Request{Changed: &api.Changed{Key: m.key}})
 	}
