@@ -85,15 +85,21 @@ func (c *Conn) Device(name string) (*Device, error) {
 	return c.device("find link "+name, 0, name)
 }
 
-// SyncCarrier makes the kernel take note at once that a device has a carrier.
+// SyncCarrier makes the kernel take note at once that devices have a carrier.
 // It else does so from a work queue (net/core/link_watch.c), and until then a
 // bridge's port does not forward and IPv6 does not send: on a busy host the
 // first packets after an Add would be lost. To be asked for the one device
 // makes it catch up (rtnl_getlink, since Linux 6.8); an older kernel just
 // answers.
-func (c *Conn) SyncCarrier(name string) error {
-	_, err := c.Device(name)
-	return err
+func (c *Conn) SyncCarrier(names ...string) error {
+	b := new(Batch)
+	for _, name := range names {
+		b.Message(unix.RTM_GETLINK, 0, "find link "+name)
+		header(&b.Batch, unix.AF_UNSPEC, 0, 0, 0)
+		b.String(unix.IFLA_IFNAME, name)
+		b.Uint32(unix.IFLA_EXT_MASK, extSkipStats)
+	}
+	return c.Do(b)
 }
 
 // DeviceByIndex asks for one device by its index; ErrNotFound when there is

@@ -55,12 +55,6 @@ func (h *Handle) Link(name string) (Link, error) {
 	return link, nil
 }
 
-// SyncCarrier is Conn.SyncCarrier.
-func (h *Handle) SyncCarrier(name string) error {
-	_, err := h.Link(name)
-	return err
-}
-
 // LinkByIndex finds a device by its index; ErrNotFound when there is none.
 func (h *Handle) LinkByIndex(index int) (Link, error) {
 	link, err := retry(func() (Link, error) { return h.nl.LinkByIndex(index) })

@@ -193,7 +193,7 @@ func ensureGatewayDevice(c *netdev.Conn, conf *Config, bridge *netdev.Device, ne
 	}
 	b.ChangeLink(port.Name, netdev.LinkChange{Up: true})
 	err = errors.Join(netdev.WriteSysctl("ipv6/conf/"+port.Name+"/disable_ipv6", "1"), c.Do(b), prepare(c, dev, alias, netdev.LinkChange{}))
-	return dev, errors.Join(err, c.SyncCarrier(port.Name), c.SyncCarrier(dev.Name))
+	return dev, errors.Join(err, c.SyncCarrier(port.Name, dev.Name))
 }
 
 func createGatewayDevice(c *netdev.Conn, bridge *netdev.Device, name, network string) (*netdev.Device, error) {

@@ -172,7 +172,7 @@ func (w *wiring) open() error {
 	if err := w.dev.Up(); err != nil {
 		return err
 	}
-	return errors.Join(w.host.SyncCarrier(w.a.Record.HostIfName), w.host.SyncCarrier(w.bridge.Name))
+	return w.host.SyncCarrier(w.a.Record.HostIfName, w.bridge.Name)
 }
 
 // bringUp brings the host's end up first, so that the container's has a

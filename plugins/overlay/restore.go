@@ -72,7 +72,11 @@ func Intact(dev *netdev.Handle, r *endpoint.Record) bool {
 	}
 	vxlan, err := dev.Link(was.VXLAN)
 	s := segment{dev: dev, Config: &Config{VNI: was.VNI}}
-	return err == nil && vxlan.Attrs().MasterIndex == bridge.Attrs().Index && s.sound(vxlan)
+	if err != nil || vxlan.Attrs().MasterIndex != bridge.Attrs().Index {
+		return false
+	}
+	_, sound := s.sound(vxlan)
+	return sound
 }
 
 // Restore makes the host's part of a record's network again, with local as its

@@ -24,11 +24,8 @@ func (s *segment) ensure(ctx context.Context, store *state.Store) (bridge, vxlan
 		return nil, nil, err
 	}
 	defer guard.Release()
-	if vxlan, err = s.finished(); err == nil {
-		bridge, err = s.dev.LinkByIndex(vxlan.Attrs().MasterIndex)
-		if err == nil {
-			return bridge, vxlan, nil
-		}
+	if bridge, vxlan, err = s.finished(); err == nil {
+		return bridge, vxlan, nil
 	}
 	p, err := s.locate(s.dev)
 	if err != nil {

@@ -40,29 +40,31 @@ func (s *segment) anycast() firewall.Anycast {
 	return firewall.Anycast{Port: s.vxlanName(), MAC: gatewayMAC(s.VNI), Gateways: addrsOf(s.gateways)}
 }
 
-// finished finds the VXLAN device where it stands as the configuration says.
-func (s *segment) finished() (netdev.Link, error) {
-	vxlan, err := s.dev.Link(s.vxlanName())
-	if err != nil {
-		return nil, err
+// finished finds the VXLAN device where it stands as the configuration says,
+// and the bridge above it.
+func (s *segment) finished() (bridge, vxlan netdev.Link, err error) {
+	if vxlan, err = s.dev.Link(s.vxlanName()); err != nil {
+		return nil, nil, err
 	}
-	if vxlan.Attrs().Alias != s.mark() || !s.sound(vxlan) {
-		return nil, fmt.Errorf("VXLAN device %s: %w as configured", s.vxlanName(), netdev.ErrNotFound)
+	if vxlan.Attrs().Alias == s.mark() {
+		if bridge, sound := s.sound(vxlan); sound {
+			return bridge, vxlan, nil
+		}
 	}
-	return vxlan, nil
+	return nil, nil, fmt.Errorf("VXLAN device %s: %w as configured", s.vxlanName(), netdev.ErrNotFound)
 }
 
 // sound tells whether the VXLAN device and the bridge above it are as they
 // were made: up, with their MACs (udevd's MACAddressPolicy gives devices
-// others), and with an address that the host has.
-func (s *segment) sound(vxlan netdev.Link) bool {
+// others), and with an address that the host has. It returns the bridge.
+func (s *segment) sound(vxlan netdev.Link) (bridge netdev.Link, ok bool) {
 	v, ok := vxlan.(*netlink.Vxlan)
 	if !ok || v.MasterIndex == 0 || !s.isLocal(vxlan) {
-		return false
+		return nil, false
 	}
 	local, _ := netip.AddrFromSlice(v.SrcAddr)
 	bridge, err := s.dev.LinkByIndex(v.MasterIndex)
-	return err == nil && upWith(bridge, gatewayMAC(s.VNI)) && upWith(vxlan, vtepMAC(s.VNI, local.Unmap()))
+	return bridge, err == nil && upWith(bridge, gatewayMAC(s.VNI)) && upWith(vxlan, vtepMAC(s.VNI, local.Unmap()))
 }
 
 func upWith(link netdev.Link, mac net.HardwareAddr) bool {

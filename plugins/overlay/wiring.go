@@ -21,6 +21,7 @@ type wiring struct {
 	store  *state.Store
 	a      *attach.Attachment
 	req    *plugins.Request
+	host   *netdev.Conn   // nil until addDevice
 	inner  *attach.Device // the container's
 }
 
@@ -45,6 +46,9 @@ func newWiring(d *Driver, c *Config, a *attach.Attachment, req *plugins.Request)
 
 func (w *wiring) close() {
 	w.dev.Close()
+	if w.host != nil {
+		w.host.Close()
+	}
 	if w.inner != nil {
 		w.inner.Close()
 	}
@@ -72,7 +76,7 @@ func (w *wiring) connect(ctx context.Context) (*plugins.Result, error) {
 	if err := w.inner.Up(); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(w.dev.SyncCarrier(hostName(w.req)), w.dev.SyncCarrier(w.Bridge)); err != nil {
+	if err := w.host.SyncCarrier(hostName(w.req), w.Bridge); err != nil {
 		return nil, err
 	}
 	if err := w.tellFabric(bridge); err != nil {
@@ -101,18 +105,16 @@ func (w *wiring) removeStale() error {
 // addDevice makes the pair; the host's end is up and on the bridge when it
 // returns, the container's is not up yet.
 func (w *wiring) addDevice(bridge netdev.Link, mtu int) (err error) {
-	c, err := netdev.Dial()
-	if err != nil {
+	if w.host, err = netdev.Dial(); err != nil {
 		return err
 	}
-	defer c.Close()
 	name, b := hostName(w.req), new(netdev.Batch)
 	w.inner, err = w.a.Make(w.req.IfName, func() error {
 		b.AddVeth(&netdev.Veth{
 			Name: name, Master: bridge.Attrs().Index, MTU: mtu,
 			PeerName: w.req.IfName, PeerMAC: w.mac(), PeerNS: w.a.Container.FD(),
 		})
-		if err := c.Do(b); err != nil {
+		if err := w.host.Do(b); err != nil {
 			return err
 		}
 		w.a.OnAbort(func() error { return removePort(name) })
@@ -124,7 +126,7 @@ func (w *wiring) addDevice(bridge netdev.Link, mtu int) (err error) {
 	w.a.Record.MAC = endpoint.MAC(w.inner.MAC)
 	b.Quiet(name)
 	b.ChangeLink(name, netdev.LinkChange{Alias: w.a.Record.Key.Alias(), Port: netdev.Port{Hairpin: &w.HairpinMode}, Up: true})
-	return c.Do(b)
+	return w.host.Do(b)
 }
 
 func removePort(name string) error {
