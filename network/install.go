@@ -9,6 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/berth-net/berth/endpoint"
+	"github.com/berth-net/berth/state"
 )
 
 // clusterMark begins the empty file beside a configuration that came from the
@@ -17,8 +20,10 @@ const clusterMark = ".berth-cluster-"
 
 // Install makes the cluster's networks exist on this host: lists has the
 // content of their configuration files by network name. One that the host has
-// from elsewhere is left alone; one that came from the cluster and is no
-// longer in lists is removed.
+// from elsewhere is left alone. One that came from the cluster and is no longer
+// in lists is removed, but not while this host has endpoints on it: a cluster
+// does not let go of a network in use, so it has lost what it knew, and whoever
+// detaches them, or makes the network again by an ADD, needs the file.
 func (c *Catalogue) Install(lists map[string][]byte) error {
 	return c.locked(func() error {
 		errs := []error{c.uninstall(lists)}
@@ -40,6 +45,10 @@ func (c *Catalogue) uninstall(except map[string][]byte) error {
 		if _, stays := except[name]; !ours || stays {
 			continue
 		}
+		if used, err := c.hasEndpoints(name); err != nil || used {
+			errs = append(errs, err)
+			continue
+		}
 		for _, file := range []string{fileName(name), e.Name()} {
 			if err := os.Remove(filepath.Join(c.dir, file)); !errors.Is(err, fs.ErrNotExist) {
 				errs = append(errs, err)
@@ -47,6 +56,11 @@ func (c *Catalogue) uninstall(except map[string][]byte) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func (c *Catalogue) hasEndpoints(name string) (has bool, err error) {
+	err = c.store.View(func(tx *state.Tx) error { has = endpoint.Any(tx, name); return nil })
+	return has, err
 }
 
 // installOne writes a network's file where there is none, and marks it where
