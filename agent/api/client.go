@@ -77,8 +77,8 @@ func (p *Pending) Answer() (*Answer, error) {
 
 // dial connects a socket that blocks, each time until the context's deadline
 // is as far off as it is now. A net.Conn waits by way of the runtime's poller,
-// and a plugin's goroutine, which is bound to its thread, is then woken by two
-// other threads in turn: a millisecond on a busy host, for each answer.
+// which takes two more threads to wake a plugin's goroutine: it is bound to its
+// own.
 func dial(ctx context.Context, path string) (*os.File, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
