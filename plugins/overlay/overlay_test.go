@@ -144,6 +144,24 @@ func TestAddMendsADeletedDevice(t *testing.T) {
 	nettest.Eventually(t, "c3 to reach c2", func() error { return c3.TryPing("fd42::20") })
 }
 
+// A kill as the devices are made leaves a VXLAN device without an alias, which
+// is the next Add's to finish; the bridge being gone too, that Add puts those
+// who were on it on the new one.
+func TestAddFinishesADeviceThatWasNotNamedYet(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c1, c2, c3 := w.a.NewContainer("c1"), w.b.NewContainer("c2"), w.a.NewContainer("c3")
+	w.add(w.a, c1, static(1, ip4Peers))
+	w.add(w.b, c2, static(2, ip4Peers))
+	mac := strings.Fields(strings.SplitAfter(w.a.Run("ip", "-o", "link", "show", "vx-front"), "link/ether ")[1])[0]
+	w.a.Run("ip", "link", "delete", "vx-front")
+	w.a.Run("ip", "link", "delete", "bo-front")
+	w.a.Run("ip", "link", "add", "vx-front", "address", mac, "type", "vxlan", "id", "42", "local", "192.0.2.1", "dstport", "4789")
+	w.add(w.a, c3, static(1, ip4Peers))
+	nettest.Eventually(t, "c3 to reach c2", func() error { return c3.TryPing("fd42::20") })
+	nettest.Eventually(t, "c1 to reach c2", func() error { return c1.TryPing("10.42.0.20") })
+}
+
 func TestConfigurationIsRefusedBeforeAnythingIsTouched(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

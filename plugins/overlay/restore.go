@@ -109,7 +109,7 @@ func Restore(ctx context.Context, store *state.Store, r *endpoint.Record, local 
 	if err != nil {
 		return err
 	}
-	return s.replug(store, bridge)
+	return s.replug(store, bridge) // ensure may have found all in place
 }
 
 // replug makes the host's ends of the containers' pairs ports of the bridge.

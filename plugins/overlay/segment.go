@@ -37,6 +37,10 @@ func (s *segment) ensure(ctx context.Context, store *state.Store) (bridge, vxlan
 	if err := s.connect(bridge, p); err != nil {
 		return nil, nil, errors.Join(err, s.dropNew(store))
 	}
+	// Who was on a bridge that is gone has no port on this one.
+	if err := s.replug(store, bridge); err != nil {
+		return nil, nil, err
+	}
 	vxlan, err = s.dev.Link(s.vxlanName())
 	return bridge, vxlan, err
 }

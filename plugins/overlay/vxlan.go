@@ -121,6 +121,18 @@ func (s *segment) connect(bridge netdev.Link, p *place) error {
 	return s.dev.SetAlias(vxlan, s.mark())
 }
 
+// isUnnamed tells whether a device without an alias is one of ours: the kernel
+// takes the alias after it has made the device (do_setlink), so a kill between
+// the two leaves one. Its MAC, which is given as it is made, tells.
+func (s *segment) isUnnamed(link netdev.Link) bool {
+	v, ok := link.(*netlink.Vxlan)
+	if !ok || v.Alias != "" || v.VxlanId != int(s.VNI) {
+		return false
+	}
+	local, ok := netip.AddrFromSlice(v.SrcAddr)
+	return ok && bytes.Equal(v.HardwareAddr, vtepMAC(s.VNI, local.Unmap()))
+}
+
 // portFlags: static hosts do not know each other's containers and so must ask
 // and learn; the other control planes say exactly who is where. EVPN has hosts
 // that are not berth's, whose endpoints may be silent until they are asked:
@@ -148,7 +160,7 @@ func (s *segment) device(p *place) (netdev.Link, error) {
 	case errors.Is(err, netdev.ErrNotFound):
 	case err != nil:
 		return nil, err
-	case !strings.HasPrefix(old.Attrs().Alias, netdev.AliasPrefix):
+	case !strings.HasPrefix(old.Attrs().Alias, netdev.AliasPrefix) && !s.isUnnamed(old):
 		return nil, plugins.Errorf(plugins.CodeInvalidConfig, "create VXLAN device %s: a device of that name exists and is not berth's", want.Name)
 	case same(old, want):
 		return old, s.dev.SetMTU(old, p.mtu)
