@@ -17,15 +17,5 @@ func macvlanConf(ipam string) []map[string]any {
 
 // macvlan measures the driver beside upstream's macvlan and host-local.
 func (r *report) macvlan(dirs directories) error {
-	hosts, stop, err := r.hosts(dirs, map[string]string{"macvlan": "macvlan", "upstream-macvlan": "upstream-macvlan"})
-	if err != nil {
-		return err
-	}
-	defer stop()
-	for _, h := range hosts {
-		if _, err := h.do(order{Warm: 2}); err != nil {
-			return err
-		}
-	}
-	return r.alternate(hosts, order{Rounds: perTurn}, turns)
+	return r.compare(dirs, map[string]string{"macvlan": "macvlan", "upstream-macvlan": "upstream-macvlan"}, order{Rounds: perTurn}, turns)
 }

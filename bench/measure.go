@@ -140,24 +140,10 @@ func (r *report) alternate(hosts map[string]*host, order order, turns int) error
 	return nil
 }
 
-func (r *report) sequential(dirs directories) error {
-	hosts, stop, err := r.hosts(dirs, map[string]string{
-		"berth": "berth", "upstream": "upstream", "floor": "floor", "berth-plain": "berth-plain", "upstream-plain": "upstream-plain",
-	})
-	if err != nil {
-		return err
-	}
-	defer stop()
-	for _, h := range hosts { // the first of each makes the bridge and the table
-		if _, err := h.do(order{Warm: 2}); err != nil {
-			return err
-		}
-	}
-	return r.alternate(hosts, order{Rounds: perTurn}, turns)
-}
-
-func (r *report) parallelAdds(dirs directories) error {
-	hosts, stop, err := r.hosts(dirs, map[string]string{"berth": "berth", "upstream": "upstream"})
+// compare has hosts of their own take turns at an order. The first of each
+// one's containers makes what all share, and is not measured.
+func (r *report) compare(dirs directories, labels map[string]string, o order, turns int) error {
+	hosts, stop, err := r.hosts(dirs, labels)
 	if err != nil {
 		return err
 	}
@@ -167,7 +153,17 @@ func (r *report) parallelAdds(dirs directories) error {
 			return err
 		}
 	}
-	return r.alternate(hosts, order{Parallel: parallelN, Workers: workersN}, 3)
+	return r.alternate(hosts, o, turns)
+}
+
+func (r *report) sequential(dirs directories) error {
+	return r.compare(dirs, map[string]string{
+		"berth": "berth", "upstream": "upstream", "floor": "floor", "berth-plain": "berth-plain", "upstream-plain": "upstream-plain",
+	}, order{Rounds: perTurn}, turns)
+}
+
+func (r *report) parallelAdds(dirs directories) error {
+	return r.compare(dirs, map[string]string{"berth": "berth", "upstream": "upstream"}, order{Parallel: parallelN, Workers: workersN}, 3)
 }
 
 func (r *report) growth(dirs directories) error {

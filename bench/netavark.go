@@ -58,15 +58,5 @@ func (r *report) podman(dirs directories) error {
 	if _, err := os.Stat(netavarkPath); err != nil {
 		return fmt.Errorf("netavark: %w; install Debian's netavark", err)
 	}
-	hosts, stop, err := r.hosts(dirs, map[string]string{"beside netavark": "berth", "netavark": "netavark"})
-	if err != nil {
-		return err
-	}
-	defer stop()
-	for _, h := range hosts {
-		if _, err := h.do(order{Warm: 2}); err != nil {
-			return err
-		}
-	}
-	return r.alternate(hosts, order{Rounds: perTurn}, turns)
+	return r.compare(dirs, map[string]string{"beside netavark": "berth", "netavark": "netavark"}, order{Rounds: perTurn}, turns)
 }

@@ -82,17 +82,7 @@ func (r *report) containers(dirs directories) error {
 	if err := makeBundle(dirs.rootfs); err != nil {
 		return err
 	}
-	hosts, stop, err := r.hosts(dirs, map[string]string{"run-bridge": "run-bridge", "run-none": "run-none", "run-runc": "run-runc"})
-	if err != nil {
-		return err
-	}
-	defer stop()
-	for _, h := range hosts {
-		if _, err := h.do(order{Warm: 2}); err != nil {
-			return err
-		}
-	}
-	return r.alternate(hosts, order{Rounds: runsATurn}, runTurns)
+	return r.compare(dirs, map[string]string{"run-bridge": "run-bridge", "run-none": "run-none", "run-runc": "run-runc"}, order{Rounds: runsATurn}, runTurns)
 }
 
 // runTable is the times of whole runs.

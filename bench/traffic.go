@@ -161,15 +161,5 @@ func (r *report) published(dirs directories) error {
 
 // tcp measures the throughput of a bridge beside one made by hand.
 func (r *report) tcp(dirs directories) error {
-	hosts, stop, err := r.hosts(dirs, map[string]string{"tcp": "berth", "tcp by hand": "by-hand"})
-	if err != nil {
-		return err
-	}
-	defer stop()
-	for _, h := range hosts {
-		if _, err := h.do(order{Warm: 2}); err != nil {
-			return err
-		}
-	}
-	return r.alternate(hosts, order{Throughput: true}, iperfTurns)
+	return r.compare(dirs, map[string]string{"tcp": "berth", "tcp by hand": "by-hand"}, order{Throughput: true}, iperfTurns)
 }
