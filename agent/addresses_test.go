@@ -94,7 +94,7 @@ func (w *world) letBack(h *nettest.Host) { h.Run("nft", "delete", "table", "inet
 // whose address another host has got stays off the network.
 func TestAddressesOfALostHostAreGivenAgainOnlyWhenItIsFenced(t *testing.T) {
 	t.Parallel()
-	w := newWorldWith(t, 2, func(int) []string { return []string{agentReclaim + "=3s"} })
+	w := newWorldWith(t, bothFamilies, 2, func(int) []string { return []string{agentReclaim + "=3s"} })
 	lost, b := w.hosts[1], w.addTo(w.hosts[1], "b", "tiny", tiny)
 	w.addTo(w.hosts[0], "a", "tiny", tiny)
 	w.cutOff(lost)

@@ -25,7 +25,6 @@ import (
 type secretWorld struct {
 	*world
 	kernel bool // WireGuard is the kernel's
-	is4    bool // the underlay
 }
 
 func TestTheKernelsWireGuardKeepsANetworkSecret(t *testing.T) {
@@ -33,7 +32,7 @@ func TestTheKernelsWireGuardKeepsANetworkSecret(t *testing.T) {
 	nettest.RequireKernel(t, nettest.WireGuard)
 	// The agent is left to choose. One family, because this mostly runs on an
 	// emulated machine.
-	keepsSecret(t, "", "IPv6")
+	keepsSecret(t, "", map[string]addressing{"IPv6": onlyIPv6})
 }
 
 func TestWireGuardGoKeepsANetworkSecret(t *testing.T) {
@@ -43,24 +42,18 @@ func TestWireGuardGoKeepsANetworkSecret(t *testing.T) {
 		t.Skipf("needs TUN devices (CONFIG_TUN): %v", err)
 	}
 	f.Close()
-	keepsSecret(t, mesh.Userspace, "IPv4", "IPv6")
+	keepsSecret(t, mesh.Userspace, map[string]addressing{"IPv4": bothFamilies, "IPv6": onlyIPv6})
 }
 
 // keepsSecret looks at one network from its first packet to its last, on an
-// underlay of each family. Three hosts have a cluster; the third joins the
+// underlay of each kind. Three hosts have a cluster; the third joins the
 // network late.
-func keepsSecret(t *testing.T, implementation string, underlays ...string) {
-	for _, underlay := range underlays {
-		t.Run(underlay, func(t *testing.T) {
+func keepsSecret(t *testing.T, implementation string, underlays map[string]addressing) {
+	for name, addresses := range underlays {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := &secretWorld{kernel: implementation != mesh.Userspace, is4: underlay == "IPv4"}
-			w.world = newWorldWith(t, 3, func(host int) []string {
-				settings := []string{agentWireGuard + "=" + implementation}
-				if !w.is4 {
-					settings = append(settings, fmt.Sprintf("%s=2001:db8::%d", agentAdvertise, host))
-				}
-				return settings
-			})
+			w := &secretWorld{kernel: implementation != mesh.Userspace}
+			w.world = newWorldWith(t, addresses, 3, func(int) []string { return []string{agentWireGuard + "=" + implementation} })
 			spies := w.spy()
 			members := []*member{w.addSecret(w.hosts[0], "c1"), w.addSecret(w.hosts[1], "c2")}
 			w.everyPair(members)
@@ -98,8 +91,6 @@ func (w *secretWorld) spy() spy {
 	}
 	return s
 }
-
-const etcdPort = 2379
 
 // expectSecrecy fails where a frame on the underlay is VXLAN, or has any of
 // the words.
@@ -190,7 +181,7 @@ func (w *secretWorld) expectMetrics(h *nettest.Host) {
 func (w *secretWorld) expectFullSize(from, to *member) {
 	w.Helper()
 	want := 1500 - 60 - 70
-	if !w.is4 {
+	if w.vtep(1).Is6() {
 		want -= 20
 	}
 	if out := from.Run("ip", "-o", "link", "show", "eth0"); !strings.Contains(out, fmt.Sprintf("mtu %d ", want)) {
@@ -249,12 +240,13 @@ func (w *secretWorld) expectNothingTakenInClear(a, b *member) {
 func (w *secretWorld) expectForged(attacker *nettest.Host, victim *member, vni uint32, reaches bool) {
 	w.Helper()
 	heard := victim.Sniff("eth0")
-	vteps := []netip.Addr{w.address(victim.host, true), w.address(victim.host, false)}
+	vteps := w.addresses(victim.host)
 	if s, err := w.status(victim.host); err == nil && s.Mesh != nil {
 		vteps = append(vteps, s.Mesh.Address)
 	}
 	for _, vtep := range vteps {
-		src := w.address(attacker, vtep.Is4())
+		own := w.addresses(attacker)
+		src := own[slices.IndexFunc(own, func(a netip.Addr) bool { return a.Is4() == vtep.Is4() })]
 		inner := udpFrame(macOf(w, victim.Host, "eth0"), net.HardwareAddr{2, 'b', 10, 42, 0, 99},
 			netip.AddrPortFrom(netip.MustParseAddr("10.42.0.99"), 7000), netip.AddrPortFrom(victim.ips[0], 7001), forged)
 		header := binary.BigEndian.AppendUint32([]byte{8, 0, 0, 0}, vni<<8)
@@ -299,8 +291,9 @@ func (w *secretWorld) expectRotation(members []*member) {
 func (w *secretWorld) expectFailsClosed(members []*member) {
 	w.Helper()
 	h, first, second := members[0].host, members[0], members[1].ips[0].String()
-	h.Run("ip", "route", "add", "default", "via", "192.0.2.100")
-	h.Run("ip", "-6", "route", "add", "default", "via", "2001:db8::9", "dev", "eth0")
+	for _, gateway := range w.of(etcdNumber) {
+		h.Run("ip", "route", "add", "default", "via", netip.MustParsePrefix(gateway).Addr().String(), "dev", "eth0")
+	}
 
 	// Nor does it take etcd to go on.
 	w.etcd.Kill()
@@ -368,16 +361,15 @@ func (w *secretWorld) vni(h *nettest.Host, network string) uint32 {
 	return answer.Network.VNI
 }
 
-// address is a host's on the underlay.
-func (w *secretWorld) address(h *nettest.Host, is4 bool) netip.Addr {
+// addresses are a host's on the underlay.
+func (w *secretWorld) addresses(h *nettest.Host) (addrs []netip.Addr) {
 	w.Helper()
 	for f := range strings.FieldsSeq(h.Run("ip", "-o", "address", "show", "dev", "eth0", "scope", "global")) {
-		if p, err := netip.ParsePrefix(f); err == nil && p.Addr().Is4() == is4 {
-			return p.Addr()
+		if p, err := netip.ParsePrefix(f); err == nil {
+			addrs = append(addrs, p.Addr())
 		}
 	}
-	w.Fatalf("%s has no address", h.Name)
-	return netip.Addr{}
+	return addrs
 }
 
 func macOf(t testing.TB, h *nettest.Host, device string) net.HardwareAddr {

@@ -15,7 +15,7 @@ import (
 // kv asks etcd by its JSON gateway and returns the store's revision.
 func (w *world) kv(request, body string) (revision string) {
 	w.Helper()
-	resp, err := w.server.HTTPClient().Post(etcdURL+"/v3/kv/"+request, "application/json", strings.NewReader(body))
+	resp, err := w.server.HTTPClient().Post(w.etcdURL()+"/v3/kv/"+request, "application/json", strings.NewReader(body))
 	if err != nil {
 		w.Fatal(err)
 	}

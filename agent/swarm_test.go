@@ -65,7 +65,7 @@ func runSwarm(size string) error {
 func (s *swarm) host(ctx context.Context, i, of int) error {
 	name := fmt.Sprintf("sim%d", i)
 	c, err := cluster.Open(cluster.Options{
-		Servers: []string{etcdURL}, TTL: 30 * time.Second, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Servers: []string{bothFamilies.etcdURL()}, TTL: 30 * time.Second, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		OnChange: func(change cluster.Change) { s.note(change, of) },
 	})
 	if err != nil {

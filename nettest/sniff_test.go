@@ -63,7 +63,7 @@ func TestVXLANIsSeenThrough(t *testing.T) {
 	}
 	if !slices.ContainsFunc(s.Frames(), func(f nettest.Frame) bool {
 		vni, inner, ok := f.VXLAN(4789)
-		return ok && vni == 42 && strings.Contains(inner.String(), "ARP 10.42.0.1 is at")
+		return ok && vni == 42 && inner.Flooded() && strings.Contains(inner.String(), "ARP 10.42.0.1 is at")
 	}) {
 		t.Errorf("no ARP request with VNI 42 among %v", s.Frames())
 	}

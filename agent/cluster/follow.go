@@ -129,11 +129,11 @@ func (c *Client) Lag(ctx context.Context) (behind int, took time.Duration, err e
 
 // rewound ends a watch that waits for a revision which etcd, restored from a
 // backup or made anew, will have again only after many changes.
-func (c *Client) rewound(revision int64) {
+func (c *Client) rewound(revision, known int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if revision < c.view.Revision() && c.unwatch != nil {
-		c.options.Log.Warn("etcd has lost what it knew; reading it anew", "revision", revision, "known", c.view.Revision())
+	if revision < known && c.unwatch != nil {
+		c.options.Log.Warn("etcd has lost what it knew; reading it anew", "revision", revision, "known", known)
 		c.unwatch()
 	}
 }

@@ -127,11 +127,12 @@ func (c *Client) begin(ctx context.Context) error {
 	c.mu.Lock()
 	self := c.self
 	c.mu.Unlock()
+	known := c.view.Revision() // before it is asked: the watch goes on meanwhile
 	got, err := c.etcd.Get(ctx, hostKey(self.Name))
 	if err != nil {
 		return c.seen("read etcd", err)
 	}
-	c.rewound(got.Header.Revision)
+	c.rewound(got.Header.Revision, known)
 	var other Host
 	if len(got.Kvs) > 0 && json.Unmarshal(got.Kvs[0].Value, &other) == nil && other.Instance != self.Instance {
 		return fmt.Errorf("join the cluster as %s: %w: it is at %s; choose another with --name", self.Name, ErrNameTaken, other.Address)
