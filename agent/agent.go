@@ -179,6 +179,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	wg.Go(func() { a.keep(ctx) })
 	wg.Go(func() { a.listen(ctx) })
+	wg.Go(func() { a.trouble("watch the packet filter", a.watchFilter(ctx)) })
 	wg.Go(func() { a.trouble("try VXLAN", a.survey(ctx)) })
 	a.serveDHCP(ctx, &wg)
 	if a.names != nil {

@@ -34,6 +34,7 @@ const (
 	agentName      = "BERTH_TEST_AGENT"
 	agentAdvertise = "BERTH_TEST_AGENT_ADVERTISE"
 	agentReclaim   = "BERTH_TEST_AGENT_RECLAIM"   // duration
+	agentEvery     = "BERTH_TEST_AGENT_EVERY"     // duration
 	agentWireGuard = "BERTH_TEST_AGENT_WIREGUARD" // mesh.Kernel or mesh.Userspace
 	agentEtcd      = "BERTH_TEST_AGENT_ETCD"      // URL
 )
@@ -64,12 +65,16 @@ func runAgent(name string) error {
 	if err != nil {
 		return err
 	}
+	every, err := time.ParseDuration(cmp.Or(os.Getenv(agentEvery), "5s"))
+	if err != nil {
+		return err
+	}
 	advertise, _ := netip.ParseAddr(os.Getenv(agentAdvertise))
 	a, err := agent.New(agent.Options{
 		Advertise: advertise, Mesh: mesh.Options{Implementation: os.Getenv(agentWireGuard)},
 		Catalogue: catalogue, Store: store, Name: name, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		Cluster: cluster.Options{Servers: []string{os.Getenv(agentEtcd)}, TTL: 3 * time.Second},
-		Every:   5 * time.Second, ReclaimAfter: reclaim, Metrics: "127.0.0.1:9470",
+		Every:   every, ReclaimAfter: reclaim, Metrics: "127.0.0.1:9470",
 	})
 	if err != nil {
 		return err

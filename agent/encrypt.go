@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"iter"
@@ -193,21 +192,6 @@ func (a *Agent) warn(format string, args ...any) {
 	a.secret.warnings[text] = true
 	a.Log.Warn(text)
 	a.addProblem("keep the mesh", text)
-}
-
-// keepSealed puts the packet filter's part back, and with it whatever else
-// was flushed.
-func (a *Agent) keepSealed(ctx context.Context, r *endpoint.Record) error {
-	removed, err := overlay.KeepSealed(r)
-	if err != nil || !removed {
-		return err
-	}
-	a.Log.Warn("the packet filter was flushed: rebuilding it", "network", r.Network)
-	a.metrics.repaired.Inc()
-	if a.Catalogue == nil {
-		return nil
-	}
-	return a.Catalogue.Reload(ctx)
 }
 
 // meshStatus describes the mesh; nil: it is not up.

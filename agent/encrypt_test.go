@@ -37,12 +37,18 @@ func TestTheKernelsWireGuardKeepsANetworkSecret(t *testing.T) {
 
 func TestWireGuardGoKeepsANetworkSecret(t *testing.T) {
 	t.Parallel()
+	requireTUN(t)
+	keepsSecret(t, mesh.Userspace, map[string]addressing{"IPv4": bothFamilies, "IPv6": onlyIPv6})
+}
+
+// requireTUN is for tests of wireguard-go.
+func requireTUN(t *testing.T) {
+	t.Helper()
 	f, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
 	if err != nil {
 		t.Skipf("needs TUN devices (CONFIG_TUN): %v", err)
 	}
 	f.Close()
-	keepsSecret(t, mesh.Userspace, map[string]addressing{"IPv4": bothFamilies, "IPv6": onlyIPv6})
 }
 
 // keepsSecret looks at one network from its first packet to its last, on an
@@ -72,7 +78,13 @@ func keepsSecret(t *testing.T, implementation string, underlays map[string]addre
 	}
 }
 
-var secret = strings.Replace(front, "{", `{"encrypted":true,`, 1)
+func asSecret(conf string) string { return strings.Replace(conf, "{", `{"encrypted":true,`, 1) }
+
+var (
+	secret = asSecret(front)
+	// other is a network beside front.
+	other = strings.NewReplacer("10.42", "10.43", "fd42", "fd43").Replace(front)
+)
 
 // addSecret attaches a container to the encrypted network.
 func (w *secretWorld) addSecret(h *nettest.Host, name string) *member {
@@ -215,7 +227,7 @@ var forged = []byte("forged by an attacker")
 func (w *secretWorld) expectNothingTakenInClear(a, b *member) {
 	w.Helper()
 	// On a network in clear the same forgery succeeds.
-	plain := w.addTo(a.host, "plain", "back", strings.NewReplacer("10.42", "10.43", "fd42", "fd43").Replace(front))
+	plain := w.addTo(a.host, "plain", "back", other)
 	stranger := nettest.NewHost(w, "stranger")
 	w.underlay.Join(stranger, "eth0", "192.0.2.77/24", "2001:db8::77/64")
 	w.expectForged(stranger, plain, w.vni(a.host, "back"), true)

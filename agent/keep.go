@@ -30,6 +30,7 @@ func (a *Agent) keep(ctx context.Context) {
 	mourner := &cluster.Mourner{Client: a.cluster, After: a.ReclaimAfter}
 	for a.due(ctx, tick.C, guard.C) {
 		a.reconcile(ctx)
+		a.trouble("keep the packet filter", a.keepFilter(ctx))
 		if a.cluster == nil {
 			continue
 		}
@@ -117,9 +118,6 @@ func (a *Agent) repairSegment(ctx context.Context, r *endpoint.Record) error {
 	}
 	bridge, vxlan, err := overlay.Devices(r)
 	if err != nil {
-		return err
-	}
-	if err := a.keepSealed(ctx, r); err != nil {
 		return err
 	}
 	if !overlay.Intact(a.dev, r) {

@@ -48,6 +48,44 @@ func KeepGateway(a Anycast) error {
 	return nil
 }
 
+// CheckGateway fails with ErrMissing where what KeepGateway made is not whole.
+func CheckGateway(a Anycast) error {
+	c, err := nftables.New()
+	if err != nil {
+		return fmt.Errorf("open nftables: %w", err)
+	}
+	t := &nftables.Table{Name: anycastTable, Family: nftables.TableFamilyBridge}
+	for name, want := range anycastRules {
+		have, err := c.GetRules(t, &nftables.Chain{Name: name, Table: t})
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("read nftables chain %s: %w", name, err)
+		}
+		if len(have) != want {
+			return fmt.Errorf("rules of chain %s of table %s: %w", name, anycastTable, ErrMissing)
+		}
+	}
+	sets := anycastSets(t)
+	return errors.Join(
+		checkSetHas(c, sets.mac, a.macKeys()), checkSetHas(c, sets.ip4, a.addressKeys(true)), checkSetHas(c, sets.ip6, a.addressKeys(false)))
+}
+
+// checkSetHas fails with ErrMissing where the set lacks one of the keys.
+func checkSetHas(c *nftables.Conn, set *nftables.Set, keys [][]byte) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	have, err := c.GetSetElements(set)
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("read set %s of nftables table %s: %w", set.Name, set.Table.Name, err)
+	}
+	for _, key := range keys {
+		if !slices.ContainsFunc(have, func(e nftables.SetElement) bool { return string(e.Key) == string(key) }) {
+			return fmt.Errorf("an element of set %s of table %s: %w", set.Name, set.Table.Name, ErrMissing)
+		}
+	}
+	return nil
+}
+
 // ForgetGateway takes back what KeepGateway added, and with the last gateway
 // the table. What is gone already is success. Two processes must not run it
 // and KeepGateway at once.
@@ -133,6 +171,9 @@ func anycastSets(t *nftables.Table) anycast {
 		ip6: set("gateway6", nftables.TypeIP6Addr),
 	}
 }
+
+// anycastRules is how many rules newAnycastTable makes in each chain.
+var anycastRules = map[string]int{"in": 1, "forward": 2, "out": 1}
 
 // newAnycastTable says the whole table anew: adding what is there is no
 // error, and the chains are emptied in the same transaction.

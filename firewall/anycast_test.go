@@ -37,6 +37,22 @@ func TestAnycastGatewayRulesComeAndGo(t *testing.T) {
 			t.Errorf("no element %s in\n%s", want, rules)
 		}
 	}
+	do(func() error { return errors.Join(firewall.CheckGateway(a), firewall.CheckGateway(b)) })
+	for _, damage := range []string{
+		"flush chain bridge berth-anycast in",
+		"delete element bridge berth-anycast gateway-mac { vx-front . 0a:62:67:00:00:2a }",
+		"delete element bridge berth-anycast gateway4 { vx-front . 10.42.0.1 }",
+		"delete element bridge berth-anycast gateway6 { vx-front . fd42::1 }",
+		"delete table bridge berth-anycast",
+	} {
+		h.Run("nft", damage)
+		if err := h.Do(func() error { return firewall.CheckGateway(a) }); !errors.Is(err, firewall.ErrMissing) {
+			t.Errorf("CheckGateway after %s: %v", damage, err)
+		}
+		do(func() error {
+			return errors.Join(firewall.KeepGateway(a), firewall.KeepGateway(b), firewall.CheckGateway(a))
+		})
+	}
 	for range 2 {
 		do(func() error { return firewall.ForgetGateway(a) })
 	}

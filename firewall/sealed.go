@@ -3,7 +3,6 @@ package firewall
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -75,14 +74,7 @@ func CheckSealed(s Sealed) error {
 			return fmt.Errorf("rules of chain %s of table %s: %w", name, sealedTable, ErrMissing)
 		}
 	}
-	have, err := c.GetSetElements(sealedSet(t))
-	if err != nil && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("read nftables table %s: %w", sealedTable, err)
-	}
-	if !slices.ContainsFunc(have, func(e nftables.SetElement) bool { return string(e.Key) == string(s.key()) }) {
-		return fmt.Errorf("VXLAN network %d of table %s: %w", s.VNI, sealedTable, ErrMissing)
-	}
-	return nil
+	return checkSetHas(c, sealedSet(t), [][]byte{s.key()})
 }
 
 // key is the UDP port and the VNI, each in a register of four bytes.

@@ -93,8 +93,8 @@ func compareOuter(r *endpoint.Record, was driven) error {
 			return fmt.Errorf("%s is down", name)
 		}
 	}
-	if len(r.Addresses) == 0 {
-		return nil
+	if err := was.checkFilter(); err != nil || len(r.Addresses) == 0 {
+		return err
 	}
 	fw, err := firewall.Open("")
 	if err != nil {

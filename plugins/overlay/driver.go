@@ -217,6 +217,10 @@ func (was driven) sealed() firewall.Sealed {
 	return firewall.Sealed{Device: was.Mesh, Port: was.Port, VNI: was.VNI}
 }
 
+func (was driven) anycast() firewall.Anycast {
+	return firewall.Anycast{Port: was.VXLAN, MAC: gatewayMAC(was.VNI), Gateways: was.Gateways}
+}
+
 func (was driven) policy() *firewall.Network {
 	return &firewall.Network{Bridge: was.Bridge, Internal: was.Internal, Isolated: true, Hidden: was.IPMasq}
 }

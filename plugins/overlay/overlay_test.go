@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/berth-net/berth/firewall"
 	"github.com/berth-net/berth/nettest"
 	"github.com/berth-net/berth/plugins"
 )
@@ -49,6 +50,10 @@ func TestTwoHostsWithNothingButTheConfiguration(t *testing.T) {
 				if err := check(h, request(c, static(1, tt.peers))); err != nil {
 					t.Error(err)
 				}
+			}
+			w.a.Run("nft", "flush", "chain", "bridge", "berth-anycast", "out")
+			if err := check(w.a, request(c1, static(1, tt.peers))); !errors.Is(err, firewall.ErrMissing) {
+				t.Errorf("check of a host whose anycast gateway is not kept within it: %v", err)
 			}
 			w.del(w.a, request(c1, static(1, tt.peers)))
 			w.del(w.a, request(c1, static(1, tt.peers)))

@@ -36,11 +36,8 @@ func (d *Driver) Reload(records []*endpoint.Record) error {
 			continue
 		}
 		was, err := drivenOf(r)
-		if err == nil && was.Mesh != "" {
-			err = firewall.Seal(was.sealed())
-		}
-		if err == nil && len(was.Gateways) > 0 {
-			err = firewall.KeepGateway(firewall.Anycast{Port: was.VXLAN, MAC: gatewayMAC(was.VNI), Gateways: was.Gateways})
+		if err == nil {
+			err = was.filter()
 		}
 		seen[r.Network] = true
 		errs = append(errs, err)

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 
 	"github.com/berth-net/berth/endpoint"
-	"github.com/berth-net/berth/firewall"
 	"github.com/berth-net/berth/netdev"
 	"github.com/berth-net/berth/plugins"
 	"github.com/berth-net/berth/plugins/attach"
@@ -23,20 +22,6 @@ func Devices(r *endpoint.Record) (bridge, vxlan string, err error) {
 func Encrypted(r *endpoint.Record) bool {
 	was, err := drivenOf(r)
 	return err == nil && was.Mesh != ""
-}
-
-// KeepSealed puts back what holds an encrypted network in the mesh, and tells
-// whether something had removed it.
-func KeepSealed(r *endpoint.Record) (removed bool, err error) {
-	was, err := drivenOf(r)
-	if err != nil || was.Mesh == "" {
-		return false, err
-	}
-	err = firewall.CheckSealed(was.sealed())
-	if !errors.Is(err, firewall.ErrMissing) {
-		return false, err
-	}
-	return true, firewall.Seal(was.sealed())
 }
 
 // Tunnel is what an agent must know of a network's VXLAN device to try it.

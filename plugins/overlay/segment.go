@@ -155,6 +155,6 @@ func (d *Driver) dropUnused(ctx context.Context, network string, was driven) err
 		err = errors.Join(err, firewall.Unseal(was.sealed()))
 	}
 	return errors.Join(err, gone,
-		firewall.ForgetGateway(firewall.Anycast{Port: was.VXLAN, MAC: gatewayMAC(was.VNI), Gateways: was.Gateways}),
+		firewall.ForgetGateway(was.anycast()),
 		dev.DeleteLink(was.Bridge))
 }
