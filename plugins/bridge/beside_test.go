@@ -55,7 +55,7 @@ func TestBesideALegacyForwardPolicyOfDrop(t *testing.T) {
 				w.host.Run("iptables-legacy", "-N", place)
 				w.host.Run("iptables-legacy", "-A", "FORWARD", "-j", place)
 			}
-			w.worksBeside()
+			w.worksBeside(firewall.BackendNFTables)
 			// Another Add of the network finds the accepts without the tool.
 			real := w.host.Run("readlink", "-f", "/usr/sbin/iptables-legacy")
 			w.host.Run("mount", "--bind", "/bin/false", strings.TrimSpace(real))

@@ -1,7 +1,6 @@
 package bridge_test
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,7 +24,6 @@ const busConfig = `<busconfig>
 // firewalld rejects what no zone accepts; the bridge comes into the trusted
 // one, and out of it with its network.
 func TestBesideFirewalld(t *testing.T) {
-	t.Parallel()
 	for _, tool := range []string{"firewalld", "firewall-cmd", "dbus-daemon"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			if os.Getenv("CI") != "" {
@@ -34,18 +32,13 @@ func TestBesideFirewalld(t *testing.T) {
 			t.Skip("no ", tool)
 		}
 	}
-	for _, backend := range backends(t) {
-		t.Run(backend, func(t *testing.T) {
-			t.Parallel()
-			besideFirewalld(t, backend)
-		})
-	}
+	eachBackend(t, besideFirewalld)
 }
 
 func besideFirewalld(t *testing.T, backend string) {
 	w := newWorld(t)
 	w.startFirewalld()
-	w.worksBesideWith(fmt.Sprintf(`"ipMasq":true,"firewallBackend":%q,`, backend))
+	w.worksBeside(backend)
 	zone := func() string {
 		return strings.TrimSpace(w.host.Run("firewall-cmd", "--zone=trusted", "--list-interfaces"))
 	}

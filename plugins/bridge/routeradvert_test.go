@@ -12,10 +12,11 @@ import (
 // CVE-2020-10749: a container is no router for anybody. It advertises itself
 // on the wire; the host's bridge and its neighbour, to whom the frame is
 // proven to come, take neither a route nor an address.
-func TestRogueRouterAdvertisement(t *testing.T) {
-	t.Parallel()
+func TestRogueRouterAdvertisement(t *testing.T) { eachBackend(t, advertiseRogue) }
+
+func advertiseRogue(t *testing.T, backend string) {
 	w := newWorld(t)
-	conf := config(1, "")
+	conf := config(1, with(backend))
 	evil, peer := w.host.NewContainer("evil"), w.host.NewContainer("peer")
 	w.add(request(evil, "front", conf))
 	w.add(request(peer, "front", conf))

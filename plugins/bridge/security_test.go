@@ -102,15 +102,7 @@ func TestAdministratorsRulesWin(t *testing.T) {
 
 // CVE-2021-32575: a guarded port speaks with its own MAC and for its own
 // addresses.
-func TestForgedAddresses(t *testing.T) {
-	t.Parallel()
-	for _, backend := range backends(t) {
-		t.Run(backend, func(t *testing.T) {
-			t.Parallel()
-			forgeAddresses(t, backend)
-		})
-	}
-}
+func TestForgedAddresses(t *testing.T) { eachBackend(t, forgeAddresses) }
 
 func forgeAddresses(t *testing.T, backend string) {
 	w := newWorld(t)
@@ -199,35 +191,46 @@ func (w *world) conversation(server *nettest.Host, port int, client *nettest.Hos
 }
 
 func TestInternalNetworkHasNoWayOut(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	serve(t, w.lan, 80)
-	c, d := w.host.NewContainer("c"), w.host.NewContainer("d")
-	conf := config(1, `"ipMasq":true,"internal":true,`)
-	w.add(request(c, "front", conf))
-	r := w.add(request(d, "front", conf))
-	serve(t, d.Host, 80)
-	w.cannotReach(c.Host, "192.0.2.2:80")
-	w.cannotReach(c.Host, "[2001:db8::2]:80")
-	w.reaches(c.Host, at(address(r, true), 80), "")
-	w.reaches(w.host, at(address(r, true), 80), "")
-	w.cannotReach(w.lan, at(address(r, true), 80))
+	eachBackend(t, func(t *testing.T, backend string) {
+		w := newWorld(t)
+		serve(t, w.lan, 80)
+		c, d := w.host.NewContainer("c"), w.host.NewContainer("d")
+		conf := config(1, `"ipMasq":true,"internal":true,`+with(backend))
+		w.add(request(c, "front", conf))
+		r := w.add(request(d, "front", conf))
+		serve(t, d.Host, 80)
+		w.cannotReach(c.Host, "192.0.2.2:80")
+		w.cannotReach(c.Host, "[2001:db8::2]:80")
+		for _, is4 := range []bool{true, false} {
+			w.reaches(c.Host, at(address(r, is4), 80), "")
+			w.reaches(w.host, at(address(r, is4), 80), "")
+			w.cannotReach(w.lan, at(address(r, is4), 80))
+		}
+	})
 }
 
+// icc of false: what is bridged, and what a container sends by way of the
+// gateway, which has no business with its port's isolation.
 func TestContainersKeptApart(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	c, d := w.host.NewContainer("c"), w.host.NewContainer("d")
-	conf := config(1, `"icc":false,"hairpinMode":true,`)
-	w.add(request(c, "front", conf))
-	r := w.add(request(d, "front", conf, plugins.PortMapping{HostPort: 8080, ContainerPort: 80, Protocol: "tcp"}))
-	serve(t, d.Host, 80)
-	serve(t, d.Host, 81)
-	for _, is4 := range []bool{true, false} {
-		w.cannotReach(c.Host, at(address(r, is4), 80))
-	}
-	w.reaches(w.host, at(address(r, true), 80), "")
-	w.reaches(w.lan, "192.0.2.1:8080", "192.0.2.2")
+	eachBackend(t, func(t *testing.T, backend string) {
+		w := newWorld(t)
+		c, d := w.host.NewContainer("c"), w.host.NewContainer("d")
+		conf := config(1, `"icc":false,"hairpinMode":true,`+with(backend))
+		w.add(request(c, "front", conf))
+		r := w.add(request(d, "front", conf, plugins.PortMapping{HostPort: 8080, ContainerPort: 80, Protocol: "tcp"}))
+		serve(t, d.Host, 80)
+		for _, is4 := range []bool{true, false} {
+			w.cannotReach(c.Host, at(address(r, is4), 80))
+			w.reaches(w.host, at(address(r, is4), 80), "")
+		}
+		c.Run("ip", "route", "add", address(r, true)+"/32", "via", "10.1.0.1")
+		c.Run("ip", "-6", "route", "add", address(r, false)+"/128", "via", "fd10:1::1")
+		for _, is4 := range []bool{true, false} {
+			w.cannotReach(c.Host, at(address(r, is4), 80))
+		}
+		w.reaches(w.lan, "192.0.2.1:8080", "192.0.2.2")
+		w.reaches(w.lan, "[2001:db8::1]:8080", "2001:db8::2")
+	})
 }
 
 // The default route that an uplink learned from its router stays when
