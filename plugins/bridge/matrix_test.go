@@ -95,7 +95,7 @@ func (c combination) run(t *testing.T) {
 		// With br_netfilter, which is part of this kernel or loaded on a host
 		// of Kubernetes, a neighbour's packet to a published port is bridged,
 		// from one isolated port to another.
-		w.host.Try("sysctl", "-w", "net.bridge.bridge-nf-call-iptables=0", "net.bridge.bridge-nf-call-ip6tables=0")
+		w.withoutBrNetfilter()
 	}
 	// INPUT rules are for strict ports, and none other.
 	w.host.Run("nft", "add table inet admin; add chain inet admin in { type filter hook input priority filter; }; add rule inet admin in tcp dport 8081 drop")

@@ -209,22 +209,28 @@ func TestInternalNetworkHasNoWayOut(t *testing.T) {
 	})
 }
 
-// icc of false: what is bridged, and what a container sends by way of the
-// gateway, which has no business with its port's isolation.
+// icc of false: what is bridged is stopped by the isolation of the ports, and
+// what two containers send each other by way of the gateway by the rules.
 func TestContainersKeptApart(t *testing.T) {
 	eachBackend(t, func(t *testing.T, backend string) {
 		w := newWorld(t)
+		w.withoutBrNetfilter() // which would hand the rules what is bridged, too
 		c, d := w.host.NewContainer("c"), w.host.NewContainer("d")
-		conf := config(1, `"icc":false,"hairpinMode":true,`+with(backend))
-		w.add(request(c, "front", conf))
+		conf := config(1, `"icc":false,"isolate":false,"hairpinMode":true,`+with(backend))
+		rc := w.add(request(c, "front", conf))
 		r := w.add(request(d, "front", conf, plugins.PortMapping{HostPort: 8080, ContainerPort: 80, Protocol: "tcp"}))
 		serve(t, d.Host, 80)
 		for _, is4 := range []bool{true, false} {
 			w.cannotReach(c.Host, at(address(r, is4), 80))
 			w.reaches(w.host, at(address(r, is4), 80), "")
 		}
-		c.Run("ip", "route", "add", address(r, true)+"/32", "via", "10.1.0.1")
-		c.Run("ip", "-6", "route", "add", address(r, false)+"/128", "via", "fd10:1::1")
+		for _, to := range []struct {
+			from *nettest.Container
+			r    *plugins.Result
+		}{{c, r}, {d, rc}} {
+			to.from.Run("ip", "route", "add", address(to.r, true)+"/32", "via", "10.1.0.1")
+			to.from.Run("ip", "-6", "route", "add", address(to.r, false)+"/128", "via", "fd10:1::1")
+		}
 		for _, is4 := range []bool{true, false} {
 			w.cannotReach(c.Host, at(address(r, is4), 80))
 		}

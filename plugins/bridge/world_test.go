@@ -33,6 +33,12 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
+// withoutBrNetfilter keeps bridged packets from the packet filter of IP. Some
+// kernels, and hosts of Kubernetes, hand them over.
+func (w *world) withoutBrNetfilter() {
+	w.host.Try("sysctl", "-w", "net.bridge.bridge-nf-call-iptables=0", "net.bridge.bridge-nf-call-ip6tables=0")
+}
+
 // config is a network's configuration with more keys, each with a comma
 // behind it.
 func config(n int, keys string) string {
