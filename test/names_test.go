@@ -1,68 +1,16 @@
 package test
 
 import (
-	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/containernetworking/cni/pkg/types"
 	wire "github.com/miekg/dns"
 
 	"github.com/berth-net/berth/nettest"
 )
-
-// plugged is a host on which a runtime that knows nothing of berth calls the
-// plugins.
-type plugged struct {
-	*testing.T
-	h   *nettest.Host
-	bin string
-}
-
-func (p *plugged) berth(args ...string) string {
-	p.Helper()
-	return p.h.Run(filepath.Join(p.bin, "berth"), args...)
-}
-
-// call runs the plugin of a network's conflist, and returns the result's DNS.
-func (p *plugged) call(verb, network string, c *nettest.Container) types.DNS {
-	p.Helper()
-	var list struct {
-		CNIVersion string           `json:"cniVersion"`
-		Plugins    []map[string]any `json:"plugins"`
-	}
-	raw := p.h.Run("cat", "/etc/cni/net.d/berth-"+network+".conflist")
-	if err := json.Unmarshal([]byte(raw), &list); err != nil {
-		p.Fatal(err)
-	}
-	conf := list.Plugins[0]
-	delete(conf, "capabilities")
-	conf["name"], conf["cniVersion"] = network, list.CNIVersion
-	conf["runtimeConfig"] = map[string]any{"aliases": map[string][]string{network: {c.Name + "-alias"}}}
-	in, _ := json.Marshal(conf)
-	cmd := p.h.Command(filepath.Join(p.bin, "cni", conf["type"].(string)))
-	cmd.Env = append(os.Environ(), "CNI_COMMAND="+verb, "CNI_CONTAINERID="+c.Name, "CNI_NETNS="+c.Path, "CNI_IFNAME=eth0",
-		"CNI_PATH="+filepath.Join(p.bin, "cni"), "CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAME="+c.Name)
-	cmd.Stdin = strings.NewReader(string(in))
-	var out []byte
-	err := p.h.Do(func() (err error) { out, err = cmd.Output(); return err })
-	if err != nil {
-		p.Fatalf("%s %s: %v\n%s", verb, c.Name, err, out)
-	}
-	var result struct {
-		DNS types.DNS `json:"dns"`
-	}
-	if verb == "ADD" {
-		if err := json.Unmarshal(out, &result); err != nil {
-			p.Fatal(err)
-		}
-	}
-	return result.DNS
-}
 
 // ask is the answer of the resolver in a container, or the error.
 func (p *plugged) ask(from *nettest.Host, address, name string) string {
@@ -115,13 +63,13 @@ func TestAgentServesNames(t *testing.T) {
 	for _, c := range []*nettest.Container{early, web, app, pod} {
 		c.Run("ip", "link", "set", "lo", "up")
 	}
-	if dns := p.call("ADD", "front", early); len(dns.Nameservers) > 0 {
+	if dns := p.call("ADD", "front", early).DNS; len(dns.Nameservers) > 0 {
 		t.Errorf("without an agent the result has %v", dns)
 	}
 	agent := p.h.Background(filepath.Join(p.bin, "berth"), "agent", "--names-at", "127.0.0.54")
 	p.eventually(early.Host, "127.0.0.11:53", "early", "NOERROR 10.10.0.2") // what was there already
 	for _, c := range []*nettest.Container{web, app} {
-		dns := p.call("ADD", "front", c)
+		dns := p.call("ADD", "front", c).DNS
 		if got := fmt.Sprint(dns.Nameservers, dns.Search); got != "[127.0.0.11] [corp.example]" {
 			t.Errorf("with an agent the result has %v", dns)
 		}
@@ -130,7 +78,7 @@ func TestAgentServesNames(t *testing.T) {
 			t.Errorf("%s asks for early: %s", c.Name, got)
 		}
 	}
-	if dns := p.call("ADD", "quiet", pod); len(dns.Nameservers) > 0 {
+	if dns := p.call("ADD", "quiet", pod).DNS; len(dns.Nameservers) > 0 {
 		t.Errorf("on a network without names the result has %v", dns)
 	}
 	if got := p.ask(pod.Host, "127.0.0.11:53", "pod"); !strings.Contains(got, "refused") {
