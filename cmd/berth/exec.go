@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/signal"
 	"slices"
@@ -65,7 +66,12 @@ func (f *execFlags) run(ref string, command []string) error {
 		o.Stdin = os.Stdin
 	}
 	process, err := c.Exec(o)
-	if err != nil {
+	switch {
+	case errors.Is(err, container.ErrNoCommand):
+		return asExit(container.CodeNoCommand, err)
+	case errors.Is(err, container.ErrNotRunnable):
+		return asExit(container.CodeNotRunnable, err)
+	case err != nil:
 		return err
 	}
 	return f.attend(process, term)

@@ -35,6 +35,9 @@ func TestExitCodesTellWhoFailed(t *testing.T) {
 		{"a path that was not found", []string{h.rootfs, "/no/such/command"}, 127},
 		{"a command that cannot be run", []string{h.rootfs, "/etc/passwd"}, 126},
 		{"a directory", []string{h.rootfs, "/etc"}, 126},
+		{"a program for another machine", []string{h.rootfs, "/foreign"}, 126},
+		{"a script whose interpreter is missing", []string{h.rootfs, "/orphan.sh"}, 126},
+		{"the command's own 255", []string{h.rootfs, "sh", "-c", "exit 255"}, 255},
 		{"a signal", []string{h.rootfs, "sh", "-c", "sh -c 'kill -9 $$'; exit $?"}, 128 + 9},
 		{"an image that is not there", []string{"rootfs:/no/such/dir", "true"}, 125},
 		{"an unknown user", []string{"-u", "nobody-here", h.rootfs, "id"}, 125},
@@ -214,6 +217,11 @@ func TestExecRunsInTheContainer(t *testing.T) {
 	err := h.Do(func() (err error) { out, err = cmd.Output(); return err })
 	if err != nil || string(out) != "through\n" {
 		t.Errorf("exec -i: %q, %v", out, err)
+	}
+	for command, code := range map[string]int{"/foreign": 126, "/orphan.sh": 126, "no-such-command": 127, "/etc/passwd": 126} {
+		if r := h.try("exec", "c", command); r.code != code {
+			t.Errorf("exec %s: code %d, want %d\n%s", command, r.code, code, r.err)
+		}
 	}
 	if r := h.try("exec", "no-such", "true"); r.code != 125 {
 		t.Errorf("exec in nothing: %+v", r)

@@ -95,6 +95,8 @@ func makeRootfs(t *testing.T) string {
 	write("etc/group", "root:x:0:\nweb:x:1001:\nlog:x:7:web\n", 0o644)
 	write("data/default", "from the image\n", 0o644)
 	write("hello.sh", helloScript, 0o755)
+	write("foreign", "\x7fELF of another machine", 0o755)
+	write("orphan.sh", "#!/no/such/interpreter\n", 0o755)
 	for _, a := range applets {
 		if err := os.Symlink("busybox", filepath.Join(dir, "bin", a)); err != nil {
 			t.Fatal(err)

@@ -33,6 +33,9 @@ var (
 	ErrRunning    = errors.New("container is running")
 	ErrNotRunning = errors.New("container is not running")
 	ErrInvalid    = errors.New("not valid")
+
+	ErrNoCommand   = errors.New("the command was not found")
+	ErrNotRunnable = errors.New("the command cannot be run")
 )
 
 // Config is what was asked for: written once, before anything is made.

@@ -31,7 +31,7 @@ type Execution struct {
 }
 
 // Exec runs another process in a running container, under all that confines
-// the container.
+// the container. ErrNoCommand and ErrNotRunnable tell of the command.
 func (c *Container) Exec(o ExecOptions) (*Execution, error) {
 	st, err := c.State()
 	if err != nil {
@@ -56,7 +56,7 @@ func (c *Container) Exec(o ExecOptions) (*Execution, error) {
 	e.streams.started()
 	if err != nil {
 		e.streams.abandon()
-		return nil, fmt.Errorf("exec in container %s: %w", c.Name, err)
+		return nil, fmt.Errorf("exec in container %s: %w", c.Name, execFailure(st.PID, process, err))
 	}
 	return e, e.connect()
 }
@@ -111,12 +111,12 @@ func (e *Execution) Signal(sig unix.Signal) error { return e.process.Signal(sig)
 // Wait returns the exit code of the process when it has ended and all it has
 // printed is copied.
 func (e *Execution) Wait() (int, error) {
-	status, err := e.process.Wait()
+	status, ran, err := await(e.process)
 	if status == nil {
 		return CodeBerth, fmt.Errorf("wait for exec: %w", err)
 	}
 	e.streams.drain()
-	return exitCode(status), nil
+	return exitCode(status, ran), nil
 }
 
 type writerFunc func([]byte)

@@ -2,10 +2,13 @@ package container
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path"
 	"strings"
+
+	"github.com/opencontainers/runc/libcontainer"
 )
 
 // commandFailure tells the exit code of a command that could not be started,
@@ -46,6 +49,23 @@ func candidates(command string, env []string, cwd string) []string {
 		}
 	}
 	return paths
+}
+
+// execFailure says so where it was the command that could not be started.
+func execFailure(pid int, process *libcontainer.Process, err error) error {
+	root, openErr := os.OpenRoot(fmt.Sprintf("/proc/%d/root", pid))
+	if openErr != nil {
+		return err
+	}
+	defer root.Close()
+	unseen := func(string) bool { return false } // its mounts are seen from there
+	switch commandFailure(root, process.Args, process.Env, process.Cwd, unseen) {
+	case CodeNoCommand:
+		return fmt.Errorf("%w: %w", ErrNoCommand, err)
+	case CodeNotRunnable:
+		return fmt.Errorf("%w: %w", ErrNotRunnable, err)
+	}
+	return err
 }
 
 // startFailure tells the exit code of a container that could not be started.

@@ -9,7 +9,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/opencontainers/runc/libcontainer"
@@ -147,30 +146,19 @@ func (s *supervisor) destroySandbox() error {
 }
 
 func (s *supervisor) wait() (int, error) {
-	status, err := s.process.Wait()
+	status, ran, err := await(s.process)
 	if status == nil {
 		return CodeBerth, fmt.Errorf("wait for container %s: %w", s.c.Name, err)
 	}
 	// The init process took the whole PID namespace with it, so the streams
 	// have ended too.
 	s.streams.drain()
-	return exitCode(status), nil
+	return exitCode(status, ran), nil
 }
 
 func (s *supervisor) reap() error {
 	_, err := s.process.Wait()
 	return err
-}
-
-func exitCode(status *os.ProcessState) int {
-	ws, ok := status.Sys().(syscall.WaitStatus)
-	if !ok {
-		return status.ExitCode()
-	}
-	if ws.Signaled() {
-		return CodeSignal + int(ws.Signal())
-	}
-	return ws.ExitStatus()
 }
 
 // forwardTermination hands a request to the supervisor to end to the
