@@ -158,7 +158,7 @@ func (a *Agent) keepAddressesOf(ctx context.Context, r *endpoint.Record, ask boo
 	if len(doubtful) == 0 {
 		return nil
 	}
-	_, pool, err := decode(view.Network(r.Network))
+	_, pool, err := a.decoded(view.Network(r.Network))
 	if err != nil {
 		return err
 	}

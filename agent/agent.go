@@ -69,7 +69,7 @@ type Agent struct {
 	herald   *netdev.Herald
 	local    netip.Addr // VTEP that the cluster was told
 	segments map[string]*plane.Segment
-	places   map[string]*api.Segment // what Attach answered last
+	readings map[string]reading // of networks, by name
 	claimed  map[claim]claimed
 	problems []api.Problem
 	fenced   bool
@@ -97,7 +97,7 @@ func New(o Options) (*Agent, error) {
 	}
 	a := &Agent{
 		Options: o, started: time.Now(), dev: dev, herald: herald, watch: watch, dirty: make(chan struct{}, 1), metrics: newMetrics(),
-		segments: map[string]*plane.Segment{}, places: map[string]*api.Segment{}, claimed: map[claim]claimed{},
+		segments: map[string]*plane.Segment{}, claimed: map[claim]claimed{}, readings: map[string]reading{},
 		coming: map[endpoint.Key]*cluster.Endpoint{},
 	}
 	if !o.NoNames {

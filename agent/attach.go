@@ -38,7 +38,7 @@ func (a *Agent) attach(ctx context.Context, req *api.Attach) (*api.Segment, erro
 	if err != nil {
 		return nil, err
 	}
-	conf, pool, err := decode(n)
+	conf, pool, err := a.decoded(n)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +70,7 @@ func (a *Agent) more(ctx context.Context, req *api.More) (*api.Segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	conf, pool, err := decode(n)
+	conf, pool, err := a.decoded(n)
 	if err != nil {
 		return nil, err
 	}
@@ -122,6 +122,32 @@ func (a *Agent) createNetwork(ctx context.Context, req *api.CreateNetwork) (*api
 		return nil, err
 	}
 	return a.inspect(req.Name)
+}
+
+// reading is a network of the view and what decode made of it. Neither is
+// ever changed.
+type reading struct {
+	of   *cluster.Network
+	conf *config
+	pool *ipam.Config
+}
+
+// decoded is decode, once for each version of a network: every ADD asks.
+func (a *Agent) decoded(n *cluster.Network) (*config, *ipam.Config, error) {
+	a.mu.Lock()
+	have := a.readings[n.Name]
+	a.mu.Unlock()
+	if have.of == n {
+		return have.conf, have.pool, nil
+	}
+	conf, pool, err := decode(n)
+	if err != nil {
+		return nil, nil, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.readings[n.Name] = reading{n, conf, pool}
+	return conf, pool, nil
 }
 
 // decode reads a network's configuration and its ranges.

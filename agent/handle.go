@@ -45,7 +45,8 @@ func (a *Agent) dispatch(ctx context.Context, req *api.Request) (string, *api.An
 		s, err := a.more(ctx, req.More)
 		return "more", &api.Answer{Segment: s}, err
 	case req.Coming != nil:
-		return "coming", &api.Answer{}, a.comes(req.Coming)
+		s, err := a.comes(ctx, req.Coming)
+		return "coming", &api.Answer{Served: s}, err
 	case req.Changed != nil:
 		return "changed", &api.Answer{}, a.changed(ctx, req.Changed.Key)
 	case req.CreateNetwork != nil:

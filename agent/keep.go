@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -96,18 +97,29 @@ func (a *Agent) repair(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.forgetSegments(of)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for network := range a.segments {
-		if of[network] == nil {
-			delete(a.segments, network)
-		}
-	}
 	errs = append(errs, a.keepMesh(of))
 	for _, r := range of {
 		errs = append(errs, a.repairSegment(ctx, r))
 	}
 	return errors.Join(errs...)
+}
+
+// forgetSegments lets go of the networks that have no record any more. One
+// that an endpoint is coming to stays: its driver may have been told that it
+// is served.
+func (a *Agent) forgetSegments(of map[string]*endpoint.Record) {
+	a.telling.Lock()
+	defer a.telling.Unlock()
+	comes := map[string]bool{}
+	for key := range a.coming {
+		comes[key.Network] = true
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	maps.DeleteFunc(a.segments, func(network string, _ *plane.Segment) bool { return of[network] == nil && !comes[network] })
 }
 
 // repairSegment opens a network's devices anew, restores those that are gone,
@@ -120,7 +132,7 @@ func (a *Agent) repairSegment(ctx context.Context, r *endpoint.Record) error {
 	if err != nil {
 		return err
 	}
-	if !overlay.Intact(a.dev, r) {
+	if !overlay.Intact(r) {
 		local, err := a.vtep()
 		if err != nil {
 			return err

@@ -51,16 +51,41 @@ func (a *Agent) published(r *endpoint.Record) *cluster.Endpoint {
 	return e
 }
 
-// comes is told by the driver of an endpoint whose devices are being made.
-func (a *Agent) comes(e *api.Endpoint) error {
+// comes is told by the driver of an endpoint whose devices are being made. It
+// returns what the endpoint's network is served by.
+func (a *Agent) comes(ctx context.Context, e *api.Endpoint) (*api.Served, error) {
 	told := &cluster.Endpoint{
 		Key:  endpoint.Key{Network: e.Network, ContainerID: e.ContainerID, IfName: e.IfName},
 		Host: a.Name, Name: e.Name, MAC: e.MAC, Addresses: e.Addresses, Aliases: e.Aliases,
 	}
 	a.telling.Lock()
-	defer a.telling.Unlock()
 	a.coming[told.Key] = told
-	return a.cluster.PublishEndpoint(told)
+	err := a.cluster.PublishEndpoint(told)
+	a.telling.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	a.awaitPublished(ctx, told)
+	return a.served(e.Network), nil
+}
+
+// served is nil where a ready endpoint has to be told of.
+func (a *Agent) served(network string) *api.Served {
+	n := a.cluster.View().Network(network)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := a.segments[network]
+	if s == nil || a.fenced || n == nil || n.Encrypted() {
+		return nil
+	}
+	return &api.Served{Bridge: s.Bridge(), VXLAN: s.VXLAN()}
+}
+
+// awaitPublished waits a moment until etcd has an endpoint.
+func (a *Agent) awaitPublished(ctx context.Context, e *cluster.Endpoint) {
+	ctx, cancel := context.WithTimeout(ctx, tellWithin)
+	defer cancel()
+	a.cluster.AwaitPublished(ctx, e)
 }
 
 // changed is told by the driver that a record is ready or gone.
@@ -82,11 +107,7 @@ func (a *Agent) changed(ctx context.Context, key endpoint.Key) error {
 	if e == nil {
 		return nil
 	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(ctx, tellWithin)
-		defer cancel()
-		a.cluster.AwaitPublished(ctx, e)
-	}()
+	defer a.awaitPublished(ctx, e)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.joined(r)

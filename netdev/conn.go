@@ -78,6 +78,7 @@ type Device struct {
 	Port    *Port    // of a bridge's port
 	Bridge  *Bridge  // of a bridge
 	Macvlan *Macvlan // of a macvlan device
+	VXLAN   *VXLAN   // of a VXLAN device: VNI, Port, Local, Underlay and Learning
 }
 
 // Device asks for one device by name; ErrNotFound when there is none.

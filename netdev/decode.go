@@ -71,6 +71,8 @@ func (d *Device) info(data []byte) {
 				d.Bridge = decodeBridge(v)
 			case "macvlan":
 				d.Macvlan = decodeMacvlan(v)
+			case "vxlan":
+				d.VXLAN = decodeVXLAN(v)
 			}
 		case unix.IFLA_INFO_SLAVE_DATA:
 			if slave == "bridge" {
@@ -108,6 +110,27 @@ func decodeMacvlan(data []byte) *Macvlan {
 		}
 	})
 	return m
+}
+
+func decodeVXLAN(data []byte) *VXLAN {
+	x := new(VXLAN)
+	nlsock.Attrs(data, func(typ uint16, v []byte) {
+		switch typ {
+		case unix.IFLA_VXLAN_ID:
+			x.VNI = u32(v)
+		case unix.IFLA_VXLAN_PORT:
+			if len(v) == 2 {
+				x.Port = binary.BigEndian.Uint16(v)
+			}
+		case unix.IFLA_VXLAN_LOCAL, unix.IFLA_VXLAN_LOCAL6:
+			x.Local, _ = netip.AddrFromSlice(v)
+		case unix.IFLA_VXLAN_LINK:
+			x.Underlay = int(u32(v))
+		case unix.IFLA_VXLAN_LEARNING:
+			x.Learning = len(v) > 0 && v[0] != 0
+		}
+	})
+	return x
 }
 
 func decodePort(data []byte) *Port {
@@ -163,6 +186,8 @@ func decodeRoute(payload []byte) (r Route, ok bool) {
 			dst, _ = netip.AddrFromSlice(v)
 		case unix.RTA_GATEWAY:
 			r.Gateway, _ = netip.AddrFromSlice(v)
+		case unix.RTA_PREFSRC:
+			r.Source, _ = netip.AddrFromSlice(v)
 		case unix.RTA_PRIORITY:
 			r.Priority = int(u32(v))
 		case unix.RTA_TABLE:

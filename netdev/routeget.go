@@ -7,6 +7,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-net/berth/netdev/nlsock"
 )
 
 // Path is how the host's routing would send to an address.
@@ -19,20 +21,52 @@ type Path struct {
 
 // PathTo asks the kernel for the way to addr. It fails with ErrNotFound where
 // there is no route.
-func (h *Handle) PathTo(addr netip.Addr) (Path, error) {
-	routes, err := h.nl.RouteGet(addr.AsSlice())
-	if missing(err) || errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) || err == nil && len(routes) == 0 {
+func (c *Conn) PathTo(addr netip.Addr) (Path, error) {
+	var b nlsock.Batch
+	b.Message(unix.RTM_GETROUTE, 0, "find route to "+addr.String())
+	b.U8(family(addr)) // struct rtmsg
+	b.U8(uint8(addr.BitLen()))
+	b.Zeros(6)
+	b.U32(unix.RTM_F_LOOKUP_TABLE)
+	b.Bytes(unix.RTA_DST, addr.AsSlice())
+	var p *Path
+	failed, err := c.sock.Do(&b, func(_ int, typ uint16, payload []byte) {
+		if typ == unix.RTM_NEWROUTE {
+			p = decodePath(payload)
+		}
+	})
+	switch {
+	case err != nil:
+		return Path{}, err
+	case p != nil:
+		return *p, nil
+	case len(failed) == 0, missing(failed[0]), errors.Is(failed[0], unix.ENETUNREACH), errors.Is(failed[0], unix.EHOSTUNREACH):
 		return Path{}, fmt.Errorf("find route to %s: %w", addr, ErrNotFound)
 	}
-	if err != nil {
-		return Path{}, fmt.Errorf("find route to %s: %w", addr, err)
-	}
-	return pathOf(routes[0]), nil
+	return Path{}, failed[0]
 }
 
-func pathOf(r netlink.Route) Path {
-	src, _ := netip.AddrFromSlice(r.Src)
-	return Path{Source: src.Unmap(), Link: r.LinkIndex, Local: r.Type == unix.RTN_LOCAL, MTU: r.MTU}
+func decodePath(payload []byte) *Path {
+	r, ok := decodeRoute(payload)
+	if !ok {
+		return nil
+	}
+	p := &Path{Source: r.Source, MTU: r.MTU, Local: payload[7] == unix.RTN_LOCAL}
+	nlsock.Attrs(payload[sizeofRtMsg:], func(typ uint16, v []byte) {
+		if typ == unix.RTA_OIF {
+			p.Link = int(u32(v))
+		}
+	})
+	return p
+}
+
+// PathTo is Conn's.
+func (h *Handle) PathTo(addr netip.Addr) (Path, error) {
+	sock, err := h.socket()
+	if err != nil {
+		return Path{}, err
+	}
+	return (&Conn{sock}).PathTo(addr)
 }
 
 // LinkWithAddr finds the device that has an address: by a dump of all

@@ -1,6 +1,6 @@
 // Package api is what a driver or the command line says to the agent of this
-// host, and how: one JSON request and one JSON answer per connection of a unix
-// socket in the directory of this boot.
+// host, and how: JSON requests and as many JSON answers, in the same order, on
+// a connection of a unix socket in the directory of this boot.
 //
 // The package is below the drivers, so it knows nothing of the agent's inside;
 // in particular a plugin gets by without etcd's client.
@@ -16,7 +16,7 @@ import (
 )
 
 // Version of the requests and answers. An agent refuses another.
-const Version = 1
+const Version = 2
 
 // Request is what a client sends. Exactly one of the pointers is set.
 type Request struct {
@@ -41,6 +41,7 @@ type Answer struct {
 	Error *Error `json:"error,omitempty"`
 
 	Segment *Segment     `json:"segment,omitempty"`
+	Served  *Served      `json:"served,omitempty"`
 	Names   *plugins.DNS `json:"names,omitempty"`
 	Found   []Endpoint   `json:"found,omitempty"`
 	Status  *Status      `json:"status,omitempty"`
@@ -91,9 +92,20 @@ type Segment struct {
 //
 // Before it, Coming tells of an endpoint whose devices are still being made:
 // the other hosts then know it by the time it is there. Else a first packet
-// would be lost, and be sent again after a second.
+// would be lost, and be sent again after a second. The agent answers when etcd
+// has been told, or does not answer at once, and with Served: where those are
+// the devices that the endpoint is on, Changed has nothing to add for one that
+// becomes ready.
 type Changed struct {
 	Key endpoint.Key `json:"key"`
+}
+
+// Served are the devices of a network for which the agent keeps the way to the
+// other hosts' endpoints. None where there are no such devices yet, or where
+// the agent must hear of each endpoint that is ready: of encrypted networks.
+type Served struct {
+	Bridge int `json:"bridge"` // index
+	VXLAN  int `json:"vxlan"`
 }
 
 // Names asks for a resolver in the namespace of an endpoint that has just been

@@ -28,45 +28,62 @@ const timeout = 30 * time.Second
 // (CVE-2020-15257).
 func Socket(store *state.Store) string { return filepath.Join(store.Dir(), "agent.sock") }
 
-// Call sends a request and waits for the answer. It fails with ErrNoAgent, or
-// with what the agent says, coded as plugins.Error.
+// Call sends a request on a connection of its own and waits for the answer. It
+// fails with ErrNoAgent, or with what the agent says, coded as plugins.Error.
 func Call(ctx context.Context, store *state.Store, req Request) (*Answer, error) {
-	p, err := Send(ctx, store, req)
+	c, err := Dial(ctx, store)
 	if err != nil {
 		return nil, err
 	}
-	return p.Answer()
+	defer c.Close()
+	return c.Call(req)
 }
 
-// Pending is a request that was sent, whose answer has yet to be read.
-type Pending struct{ conn *os.File }
+// Conn is a connection to the agent, which answers its requests one after the
+// other, in order. A request is sent without waiting for the answers of those
+// before it: the agent works while its client does. It is for one goroutine.
+type Conn struct {
+	file    *os.File
+	answers *json.Decoder
+}
 
-// Send sends a request and does not wait for the answer: the agent works while
-// its caller does. It fails with ErrNoAgent.
-func Send(ctx context.Context, store *state.Store, req Request) (*Pending, error) {
+// Dial connects. It fails with ErrNoAgent.
+func Dial(ctx context.Context, store *state.Store) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	conn, err := dial(ctx, Socket(store))
+	file, err := dial(ctx, Socket(store))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ECONNREFUSED) {
 		return nil, &plugins.Error{Code: plugins.CodeTryAgain, Err: ErrNoAgent}
 	}
 	if err != nil {
 		return nil, plugins.Errorf(plugins.CodeTryAgain, "connect to the agent: %w", err)
 	}
-	req.Version = Version
-	if err := json.NewEncoder(conn).Encode(req); err != nil {
-		conn.Close()
-		return nil, plugins.Errorf(plugins.CodeTryAgain, "ask the agent: %w", expired(err))
-	}
-	return &Pending{conn}, nil
+	return &Conn{file, json.NewDecoder(file)}, nil
 }
 
-// Answer waits for the answer, once. It fails with what the agent says, coded
+// Call sends a request and waits for the answer. Those of earlier requests
+// have been read.
+func (c *Conn) Call(req Request) (*Answer, error) {
+	if err := c.Send(req); err != nil {
+		return nil, err
+	}
+	return c.Answer()
+}
+
+// Send sends a request.
+func (c *Conn) Send(req Request) error {
+	req.Version = Version
+	if err := json.NewEncoder(c.file).Encode(req); err != nil {
+		return plugins.Errorf(plugins.CodeTryAgain, "ask the agent: %w", expired(err))
+	}
+	return nil
+}
+
+// Answer waits for the next answer. It fails with what the agent says, coded
 // as plugins.Error.
-func (p *Pending) Answer() (*Answer, error) {
-	defer p.conn.Close()
+func (c *Conn) Answer() (*Answer, error) {
 	answer := new(Answer)
-	if err := json.NewDecoder(p.conn).Decode(answer); err != nil {
+	if err := c.answers.Decode(answer); err != nil {
 		return nil, plugins.Errorf(plugins.CodeTryAgain, "read the agent's answer: %w", expired(err))
 	}
 	if answer.Error != nil {
@@ -74,6 +91,17 @@ func (p *Pending) Answer() (*Answer, error) {
 	}
 	return answer, nil
 }
+
+// Alive tells whether the agent that was connected to still runs, where no
+// answer is due. Another that follows it begins with the records as they are
+// when this says no, or later.
+func (c *Conn) Alive() bool {
+	_, _, err := unix.Recvfrom(int(c.file.Fd()), make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	return err == unix.EAGAIN
+}
+
+// Close ends the connection. The agent does what it was asked all the same.
+func (c *Conn) Close() error { return c.file.Close() }
 
 // dial connects a socket that blocks, each time until the context's deadline
 // is as far off as it is now. A net.Conn waits by way of the runtime's poller,

@@ -73,14 +73,30 @@ func Serve(ctx context.Context, l net.Listener, handle Handler) error {
 	}
 }
 
+// serveOne answers a client's requests in turn until it hangs up. What it asks
+// next it may ask late: an ADD is as slow as the plugins that it calls.
 func serveOne(ctx context.Context, conn net.Conn, handle Handler) {
-	if err := conn.SetDeadline(time.Now().Add(timeout)); err != nil {
-		return
+	in := &io.LimitedReader{R: conn}
+	requests, answers := json.NewDecoder(in), json.NewEncoder(conn)
+	for {
+		in.N = maxRequest
+		req := new(Request)
+		err := requests.Decode(req)
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		answer := answerOne(ctx, req, err, handle)
+		if conn.SetWriteDeadline(time.Now().Add(timeout)) != nil || answers.Encode(answer) != nil || err != nil {
+			return
+		}
 	}
+}
+
+// answerOne answers a request, or what was none.
+func answerOne(ctx context.Context, req *Request, err error, handle Handler) *Answer {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	req := new(Request)
-	answer, err := &Answer{}, json.NewDecoder(io.LimitReader(conn, maxRequest)).Decode(req)
+	answer := new(Answer)
 	switch {
 	case err != nil:
 		err = plugins.Errorf(plugins.CodeDecode, "decode request: %w", err)
@@ -90,10 +106,9 @@ func serveOne(ctx context.Context, conn net.Conn, handle Handler) {
 		answer, err = handle(ctx, req)
 	}
 	if err != nil {
-		answer = &Answer{Error: &Error{Code: uint(codeOf(err)), Message: err.Error()}}
+		return &Answer{Error: &Error{Code: uint(codeOf(err)), Message: err.Error()}}
 	}
-	// A client that has gone does not want the answer.
-	_ = json.NewEncoder(conn).Encode(answer)
+	return answer
 }
 
 func codeOf(err error) plugins.Code {

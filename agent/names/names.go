@@ -49,6 +49,9 @@ func New(o Options) *Service {
 // without a DEL: an open socket keeps it alive.
 const look = 5 * time.Second
 
+// settle is how long after a change of the records further ones are waited for.
+const settle = 100 * time.Millisecond
+
 // Run opens and closes Listeners as containers come and go, until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
 	host, err := s.openHost()
@@ -76,11 +79,26 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 		select {
 		case <-changed:
+			// An ADD writes twice, and holds a lock of the records that a look
+			// at them would have it wait for. Who cannot wait calls Serve.
+			if !pause(ctx, settle) {
+				return nil
+			}
 		case <-tick.C:
 			s.forgetTaken()
 		case err := <-watched:
 			return err
 		}
+	}
+}
+
+// pause waits, and is false when ctx ends.
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
 	}
 }
 

@@ -57,6 +57,7 @@ func (d *Driver) Add(ctx context.Context, req *plugins.Request) (*plugins.Result
 	if err != nil {
 		return nil, err
 	}
+	defer m.close()
 	a, err := m.begin(ctx, d, req)
 	if err != nil {
 		return nil, err
@@ -66,7 +67,7 @@ func (d *Driver) Add(ctx context.Context, req *plugins.Request) (*plugins.Result
 		return nil, a.Abort(err)
 	}
 	defer w.close()
-	m.coming(ctx, w)
+	m.coming(w)
 	result, err := w.connect(ctx)
 	if err != nil {
 		err = errors.Join(a.Abort(err), d.dropUnused(ctx, req.Name, w.driven))
@@ -76,7 +77,7 @@ func (d *Driver) Add(ctx context.Context, req *plugins.Request) (*plugins.Result
 	if err := a.Done(result); err != nil {
 		return nil, err
 	}
-	m.changed(ctx)
+	m.ready(ctx, w)
 	return result, nil
 }
 
@@ -106,7 +107,13 @@ func (c *Config) gateways() ([]netip.Prefix, error) {
 	if err != nil {
 		return nil, err
 	}
-	var gateways []netip.Prefix
+	return gatewaysOf(conf), nil
+}
+
+func gatewaysOf(conf *ipam.Config) (gateways []netip.Prefix) {
+	if conf == nil {
+		return nil
+	}
 	for _, set := range conf.Ranges {
 		for _, r := range set {
 			if r.Gateway.IsValid() {
@@ -114,7 +121,7 @@ func (c *Config) gateways() ([]netip.Prefix, error) {
 			}
 		}
 	}
-	return gateways, nil
+	return gateways
 }
 
 func appendNew(list []netip.Prefix, p netip.Prefix) []netip.Prefix {
@@ -161,11 +168,6 @@ func drivenOf(r *endpoint.Record) (was driven, err error) {
 
 // teardown removes what is the attachment's own.
 func teardown(req *plugins.Request, r *endpoint.Record, was driven) error {
-	dev, err := netdev.Here()
-	if err != nil {
-		return err
-	}
-	defer dev.Close()
 	errs := []error{}
 	if r != nil && was.Bridge != "" {
 		fw, err := firewall.Open("")
@@ -174,7 +176,7 @@ func teardown(req *plugins.Request, r *endpoint.Record, was driven) error {
 		}
 		errs = append(errs, err)
 	}
-	return errors.Join(append(errs, withdrawFromFabric(dev, was, r), dev.DeleteLink(hostName(req)))...)
+	return errors.Join(append(errs, withdrawFromFabric(was, r), removePort(hostName(req)))...)
 }
 
 // GC removes what the request does not list.

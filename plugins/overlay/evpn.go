@@ -14,21 +14,30 @@ import (
 // become MAC/IP routes (RFC 7432, section 7.2). Entries that the kernel
 // learns by itself would do, but they age, and a container that is silent for
 // five minutes would leave the fabric.
-func (w *wiring) tellFabric(bridge netdev.Link) error {
+func (w *wiring) tellFabric() error {
 	if w.ControlPlane != EVPN {
 		return nil
 	}
-	port, err := w.dev.Link(hostName(w.req))
+	dev, err := netdev.Here()
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	port, err := dev.Link(hostName(w.req))
+	if err != nil {
+		return err
+	}
+	bridge, err := dev.Link(w.Bridge)
 	if err != nil {
 		return err
 	}
 	mac := net.HardwareAddr(w.a.Record.MAC)
-	if err := w.dev.ReplaceBridgeFDB(port, mac); err != nil {
+	if err := dev.ReplaceBridgeFDB(port, mac); err != nil {
 		return err
 	}
-	w.a.OnAbort(func() error { return withdrawFromFabric(w.dev, w.driven, w.a.Record) })
+	w.a.OnAbort(func() error { return withdrawFromFabric(w.driven, w.a.Record) })
 	for _, p := range w.a.Record.Addresses {
-		if err := w.dev.ReplaceNeighbour(bridge, p.Addr(), mac); err != nil {
+		if err := dev.ReplaceNeighbour(bridge, p.Addr(), mac); err != nil {
 			return err
 		}
 	}
@@ -37,10 +46,15 @@ func (w *wiring) tellFabric(bridge netdev.Link) error {
 
 // withdrawFromFabric removes the neighbours; the forwarding entry goes with
 // its port. A bridge that is gone has taken them along.
-func withdrawFromFabric(dev *netdev.Handle, was driven, r *endpoint.Record) error {
+func withdrawFromFabric(was driven, r *endpoint.Record) error {
 	if r == nil || was.ControlPlane != EVPN {
 		return nil
 	}
+	dev, err := netdev.Here()
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
 	bridge, err := dev.Link(was.Bridge)
 	if errors.Is(err, netdev.ErrNotFound) {
 		return nil

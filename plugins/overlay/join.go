@@ -23,28 +23,42 @@ type membership struct {
 	key    endpoint.Key
 	raw    json.RawMessage // as the caller gave it
 	blocks []netip.Prefix
-	agent  bool
-	told   *api.Pending // of coming; nil: nothing was told, or its answer was read
+	agent  *api.Conn // nil: nobody need be asked
+	told   bool      // of coming, whose answer has not been read
 }
 
 // join asks the agent for what the configuration leaves to the cluster.
 func (d *Driver) join(ctx context.Context, c *Config, req *plugins.Request) (*membership, error) {
 	m := &membership{
-		conf: c, store: d.store, raw: req.Config, agent: c.ControlPlane == Etcd,
+		conf: c, store: d.store, raw: req.Config,
 		key: endpoint.Key{Network: req.Name, ContainerID: req.ContainerID, IfName: req.IfName},
 	}
-	if !m.agent {
+	if c.ControlPlane != Etcd {
 		return m, nil
 	}
 	static := []netip.Addr{}
 	for _, p := range slices.Concat(req.Runtime.IPs, req.Args.IPs) {
 		static = append(static, p.Addr())
 	}
-	return m, m.ask(ctx, api.Request{Attach: &api.Attach{Key: m.key, Config: m.raw, Static: static}})
+	var err error
+	if m.agent, err = api.Dial(ctx, m.store); err != nil {
+		return nil, err
+	}
+	if err = m.ask(api.Request{Attach: &api.Attach{Key: m.key, Config: m.raw, Static: static}}); err != nil {
+		m.close()
+		return nil, err
+	}
+	return m, nil
 }
 
-func (m *membership) ask(ctx context.Context, req api.Request) error {
-	answer, err := api.Call(ctx, m.store, req)
+func (m *membership) close() {
+	if m.agent != nil {
+		m.agent.Close()
+	}
+}
+
+func (m *membership) ask(req api.Request) error {
+	answer, err := m.agent.Call(req)
 	if err != nil {
 		return err
 	}
@@ -75,10 +89,10 @@ func (m *membership) begin(ctx context.Context, d *Driver, req *plugins.Request)
 		return nil, err
 	}
 	a, err := attach.Begin(ctx, m.store, req, spec)
-	if !m.agent || !errors.Is(err, ipam.ErrExhausted) {
+	if m.agent == nil || !errors.Is(err, ipam.ErrExhausted) {
 		return a, err
 	}
-	if err := m.ask(ctx, api.Request{More: &api.More{Key: m.key, Config: m.raw, Have: m.blocks}}); err != nil {
+	if err := m.ask(api.Request{More: &api.More{Key: m.key, Config: m.raw, Have: m.blocks}}); err != nil {
 		return nil, err
 	}
 	if spec, err = d.spec(m.conf, req); err != nil {
@@ -88,29 +102,54 @@ func (m *membership) begin(ctx context.Context, d *Driver, req *plugins.Request)
 }
 
 // coming has the agent tell the cluster of the endpoint while its devices are
-// being made, and does not wait for it. That it fails is no matter: changed
+// being made, and does not wait for it. That it fails is no matter: ready
 // follows.
-func (m *membership) coming(ctx context.Context, w *wiring) {
-	if !m.agent || w.mac() == nil {
+func (m *membership) coming(w *wiring) {
+	if m.agent == nil || w.mac() == nil {
 		return
 	}
 	e := &api.Endpoint{Network: m.key.Network, ContainerID: m.key.ContainerID, IfName: m.key.IfName, Name: w.a.Record.Name, MAC: w.mac().String(), Aliases: w.a.Record.Aliases}
 	for _, p := range w.a.Record.Addresses {
 		e.Addresses = append(e.Addresses, p.Addr())
 	}
-	m.told, _ = api.Send(ctx, m.store, api.Request{Coming: e})
+	m.told = m.agent.Send(api.Request{Coming: e}) == nil
 }
 
-// changed has the agent tell the cluster. An agent that has just died finds
-// the record when it is back, so the attachment stands. What was told before
-// has to be heard first, or it would be taken for the later news.
-func (m *membership) changed(ctx context.Context) {
-	if m.told != nil {
-		_, _ = m.told.Answer()
-		m.told = nil
+// ready has the agent tell the cluster of the endpoint, whose record is ready,
+// where it has not told it all already: of an endpoint on devices that it
+// serves there is no more to say than that it comes. An agent that has begun
+// since finds the record.
+func (m *membership) ready(ctx context.Context, w *wiring) {
+	if s := m.heard(); s != nil && *s == w.served && m.agent.Alive() {
+		return
 	}
-	if m.agent {
-		_, _ = api.Call(ctx, m.store, api.Request{Changed: &api.Changed{Key: m.key}})
+	m.changed(ctx)
+}
+
+// heard reads the answer to coming. It has to be heard before anything else is
+// said, or it would be taken for the later news.
+func (m *membership) heard() *api.Served {
+	if !m.told {
+		return nil
+	}
+	m.told = false
+	answer, err := m.agent.Answer()
+	if err != nil {
+		return nil
+	}
+	return answer.Served
+}
+
+// changed has the agent look at the record. One that has just died finds it
+// when it is back, so the attachment stands.
+func (m *membership) changed(ctx context.Context) {
+	if m.agent == nil {
+		return
+	}
+	m.heard()
+	req := api.Request{Changed: &api.Changed{Key: m.key}}
+	if _, err := m.agent.Call(req); err != nil { // another may run by now
+		_, _ = api.Call(ctx, m.store, req)
 	}
 }
 

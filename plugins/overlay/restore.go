@@ -46,22 +46,23 @@ func TunnelOf(r *endpoint.Record) (Tunnel, error) {
 
 // Intact tells whether both devices stand as they were made, and the host has
 // the address that the VXLAN device sends from.
-func Intact(dev *netdev.Handle, r *endpoint.Record) bool {
+func Intact(r *endpoint.Record) bool {
 	was, err := drivenOf(r)
 	if err != nil {
 		return false
 	}
-	bridge, err := dev.Link(was.Bridge)
+	host, err := netdev.Dial()
 	if err != nil {
 		return false
 	}
-	vxlan, err := dev.Link(was.VXLAN)
-	s := segment{dev: dev, Config: &Config{VNI: was.VNI}}
-	if err != nil || vxlan.Attrs().MasterIndex != bridge.Attrs().Index {
+	defer host.Close()
+	vxlan, err := host.Device(was.VXLAN)
+	if err != nil {
 		return false
 	}
-	_, sound := s.sound(vxlan)
-	return sound
+	s := segment{host: host, Config: &Config{VNI: was.VNI}}
+	bridge, sound := s.sound(vxlan)
+	return sound && bridge.Name == was.Bridge
 }
 
 // Restore makes the host's part of a record's network again, with local as its
@@ -84,27 +85,29 @@ func Restore(ctx context.Context, store *state.Store, r *endpoint.Record, local 
 	if err != nil {
 		return err
 	}
-	dev, err := netdev.Here()
+	host, err := netdev.Dial()
 	if err != nil {
 		return err
 	}
-	defer dev.Close()
-	s := &segment{Config: c, dev: dev, gateways: gateways}
+	defer host.Close()
+	s := &segment{Config: c, host: host, gateways: gateways}
 	bridge, _, err := s.ensure(ctx, store)
 	if err != nil {
 		return err
 	}
-	return s.replug(store, bridge) // ensure may have found all in place
+	return s.replug(store, bridge.Index) // ensure may have found all in place
 }
 
 // replug makes the host's ends of the containers' pairs ports of the bridge.
-func (s *segment) replug(store *state.Store, bridge netdev.Link) error {
+func (s *segment) replug(store *state.Store, bridge int) error {
 	records, err := attach.Records(store, s.network)
 	errs := []error{err}
 	for _, r := range records {
-		port, err := s.dev.Link(r.HostIfName)
-		if err == nil {
-			err = s.dev.SetMaster(port, bridge)
+		port, err := s.host.Device(r.HostIfName)
+		if err == nil && port.Master != bridge {
+			b := new(netdev.Batch)
+			b.ChangeLink(r.HostIfName, netdev.LinkChange{Master: bridge})
+			err = s.host.Do(b)
 		}
 		if !errors.Is(err, netdev.ErrNotFound) {
 			errs = append(errs, err)

@@ -18,7 +18,7 @@ const guardName = "overlay segments"
 // ensure makes the host's part of the segment what the configuration says,
 // where it is not, and returns its devices. The caller's record must exist: it
 // keeps a Del at the same time from removing them.
-func (s *segment) ensure(ctx context.Context, store *state.Store) (bridge, vxlan netdev.Link, err error) {
+func (s *segment) ensure(ctx context.Context, store *state.Store) (bridge, vxlan *netdev.Device, err error) {
 	guard, err := store.Guard(ctx, guardName)
 	if err != nil {
 		return nil, nil, err
@@ -27,22 +27,31 @@ func (s *segment) ensure(ctx context.Context, store *state.Store) (bridge, vxlan
 	if bridge, vxlan, err = s.finished(); err == nil {
 		return bridge, vxlan, nil
 	}
+	if err := s.make(store); err != nil {
+		return nil, nil, err
+	}
+	return s.finished()
+}
+
+// make makes the devices, or mends those that are there.
+func (s *segment) make(store *state.Store) (err error) {
+	if s.dev, err = netdev.Here(); err != nil {
+		return err
+	}
+	defer s.dev.Close()
 	p, err := s.locate(s.dev)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	if bridge, err = s.addBridge(p.mtu); err != nil {
-		return nil, nil, err
+	bridge, err := s.addBridge(p.mtu)
+	if err != nil {
+		return err
 	}
 	if err := s.connect(bridge, p); err != nil {
-		return nil, nil, errors.Join(err, s.dropNew(store))
+		return errors.Join(err, s.dropNew(store))
 	}
 	// Who was on a bridge that is gone has no port on this one.
-	if err := s.replug(store, bridge); err != nil {
-		return nil, nil, err
-	}
-	vxlan, err = s.dev.Link(s.vxlanName())
-	return bridge, vxlan, err
+	return s.replug(store, bridge.Attrs().Index)
 }
 
 // dropNew takes back a half made segment when nobody else is on it.
@@ -92,7 +101,12 @@ func (s *segment) addBridge(mtu int) (netdev.Link, error) {
 
 // addGateways is for those that another's IPAM plugin told.
 func (s *segment) addGateways(late []netip.Prefix) error {
-	bridge, err := s.dev.Link(s.Bridge)
+	dev, err := netdev.Here()
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	bridge, err := dev.Link(s.Bridge)
 	if err != nil {
 		return err
 	}
@@ -102,16 +116,16 @@ func (s *segment) addGateways(late []netip.Prefix) error {
 		return err
 	}
 	if hasFamily(late, false) {
-		if err := s.dev.SetSysctl("ipv6/conf/"+s.Bridge+"/disable_ipv6", "0"); err != nil {
+		if err := dev.SetSysctl("ipv6/conf/"+s.Bridge+"/disable_ipv6", "0"); err != nil {
 			return err
 		}
 	}
 	for _, g := range late {
-		if err := s.dev.AddAddr(bridge, g); err != nil {
+		if err := dev.AddAddr(bridge, g); err != nil {
 			return err
 		}
 	}
-	return s.dev.Forward(hasFamily(late, true), hasFamily(late, false))
+	return dev.Forward(hasFamily(late, true), hasFamily(late, false))
 }
 
 func (s *segment) withoutIPv6() string {

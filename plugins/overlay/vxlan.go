@@ -20,7 +20,8 @@ import (
 // segment is this host's part of a network's Ethernet segment.
 type segment struct {
 	*Config
-	dev      *netdev.Handle
+	host     *netdev.Conn
+	dev      *netdev.Handle // while the devices are made
 	gateways []netip.Prefix
 }
 
@@ -42,11 +43,11 @@ func (s *segment) anycast() firewall.Anycast {
 
 // finished finds the VXLAN device where it stands as the configuration says,
 // and the bridge above it.
-func (s *segment) finished() (bridge, vxlan netdev.Link, err error) {
-	if vxlan, err = s.dev.Link(s.vxlanName()); err != nil {
+func (s *segment) finished() (bridge, vxlan *netdev.Device, err error) {
+	if vxlan, err = s.host.Device(s.vxlanName()); err != nil {
 		return nil, nil, err
 	}
-	if vxlan.Attrs().Alias == s.mark() {
+	if vxlan.Alias == s.mark() {
 		if bridge, sound := s.sound(vxlan); sound {
 			return bridge, vxlan, nil
 		}
@@ -57,30 +58,26 @@ func (s *segment) finished() (bridge, vxlan netdev.Link, err error) {
 // sound tells whether the VXLAN device and the bridge above it are as they
 // were made: up, with their MACs (udevd's MACAddressPolicy gives devices
 // others), and with an address that the host has. It returns the bridge.
-func (s *segment) sound(vxlan netdev.Link) (bridge netdev.Link, ok bool) {
-	v, ok := vxlan.(*netlink.Vxlan)
-	if !ok || v.MasterIndex == 0 || !s.isLocal(vxlan) {
+func (s *segment) sound(vxlan *netdev.Device) (bridge *netdev.Device, ok bool) {
+	if vxlan.VXLAN == nil || vxlan.Master == 0 || !s.isLocal(vxlan.VXLAN.Local) {
 		return nil, false
 	}
-	local, _ := netip.AddrFromSlice(v.SrcAddr)
-	bridge, err := s.dev.LinkByIndex(v.MasterIndex)
-	return bridge, err == nil && upWith(bridge, gatewayMAC(s.VNI)) && upWith(vxlan, vtepMAC(s.VNI, local.Unmap()))
+	bridge, err := s.host.DeviceByIndex(vxlan.Master)
+	return bridge, err == nil && upWith(bridge, gatewayMAC(s.VNI)) && upWith(vxlan, vtepMAC(s.VNI, vxlan.VXLAN.Local))
 }
 
-func upWith(link netdev.Link, mac net.HardwareAddr) bool {
-	return link.Attrs().Flags&net.FlagUp != 0 && bytes.Equal(link.Attrs().HardwareAddr, mac)
+func upWith(dev *netdev.Device, mac net.HardwareAddr) bool {
+	return dev.Up && bytes.Equal(dev.MAC, mac)
 }
 
 // isLocal tells whether the host still has the address that the device sends
 // from: an uplink's may change.
-func (s *segment) isLocal(link netdev.Link) bool {
-	v, ok := link.(*netlink.Vxlan)
-	if !ok {
+func (s *segment) isLocal(a netip.Addr) bool {
+	if !a.IsValid() {
 		return false
 	}
-	local, ok := netip.AddrFromSlice(v.SrcAddr)
-	path, err := s.dev.PathTo(local.Unmap())
-	return ok && err == nil && path.Local
+	path, err := s.host.PathTo(a)
+	return err == nil && path.Local
 }
 
 // connect makes the VXLAN device a port of bridge. Repeating it mends what

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 
+	"github.com/berth-net/berth/agent/api"
 	"github.com/berth-net/berth/endpoint"
 	"github.com/berth-net/berth/firewall"
 	"github.com/berth-net/berth/netdev"
@@ -21,7 +22,7 @@ type wiring struct {
 	store  *state.Store
 	a      *attach.Attachment
 	req    *plugins.Request
-	host   *netdev.Conn   // nil until addDevice
+	served api.Served     // the devices of the host's part
 	inner  *attach.Device // the container's
 }
 
@@ -30,25 +31,18 @@ func newWiring(d *Driver, c *Config, a *attach.Attachment, req *plugins.Request)
 	if err != nil {
 		return nil, err
 	}
-	gateways, err := c.gateways()
-	if err != nil {
-		return nil, err
-	}
-	outer, err := netdev.Here()
+	host, err := netdev.Dial()
 	if err != nil {
 		return nil, err
 	}
 	return &wiring{
-		segment: &segment{Config: c, dev: outer, gateways: gateways}, driven: was,
+		segment: &segment{Config: c, host: host, gateways: gatewaysOf(a.IPAM)}, driven: was,
 		store: d.store, a: a, req: req,
 	}, nil
 }
 
 func (w *wiring) close() {
-	w.dev.Close()
-	if w.host != nil {
-		w.host.Close()
-	}
+	w.host.Close()
 	if w.inner != nil {
 		w.inner.Close()
 	}
@@ -64,7 +58,8 @@ func (w *wiring) connect(ctx context.Context) (*plugins.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := w.addDevice(bridge, vxlan.Attrs().MTU); err != nil {
+	w.served = api.Served{Bridge: bridge.Index, VXLAN: vxlan.Index}
+	if err := w.addDevice(vxlan.MTU); err != nil {
 		return nil, err
 	}
 	if err := w.a.Delegate(ctx); err != nil {
@@ -79,7 +74,7 @@ func (w *wiring) connect(ctx context.Context) (*plugins.Result, error) {
 	if err := w.host.SyncCarrier(hostName(w.req), w.Bridge); err != nil {
 		return nil, err
 	}
-	if err := w.tellFabric(bridge); err != nil {
+	if err := w.tellFabric(); err != nil {
 		return nil, err
 	}
 	if err := w.inner.Configure(attach.Setup{Routes: w.a.Routes(), Pinned: true, Announce: netdev.Announcements, Resolve: true}); err != nil {
@@ -104,14 +99,11 @@ func (w *wiring) removeStale() error {
 
 // addDevice makes the pair; the host's end is up and on the bridge when it
 // returns, the container's is not up yet.
-func (w *wiring) addDevice(bridge netdev.Link, mtu int) (err error) {
-	if w.host, err = netdev.Dial(); err != nil {
-		return err
-	}
+func (w *wiring) addDevice(mtu int) (err error) {
 	name, b := hostName(w.req), new(netdev.Batch)
 	w.inner, err = w.a.Make(w.req.IfName, func() error {
 		b.AddVeth(&netdev.Veth{
-			Name: name, Master: bridge.Attrs().Index, MTU: mtu,
+			Name: name, Master: w.served.Bridge, MTU: mtu,
 			PeerName: w.req.IfName, PeerMAC: w.mac(), PeerNS: w.a.Container.FD(),
 		})
 		if err := w.host.Do(b); err != nil {
@@ -130,12 +122,17 @@ func (w *wiring) addDevice(bridge netdev.Link, mtu int) (err error) {
 }
 
 func removePort(name string) error {
-	dev, err := netdev.Here()
+	c, err := netdev.Dial()
 	if err != nil {
 		return err
 	}
-	defer dev.Close()
-	return dev.DeleteLink(name)
+	defer c.Close()
+	b := new(netdev.Batch)
+	b.DeleteLink(name)
+	if err := c.Do(b); err != nil && !netdev.Missing(err) {
+		return err
+	}
+	return nil
 }
 
 // mac is the one that was asked for, or the one of the first address; nil
