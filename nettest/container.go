@@ -2,6 +2,7 @@ package nettest
 
 import (
 	"os"
+	"sync"
 
 	"github.com/berth-net/berth/netns"
 )
@@ -11,6 +12,8 @@ import (
 type Container struct {
 	*Host        // Do, Run and the rest act inside the container
 	Path  string // valid in the host's mount namespace
+
+	remove func()
 }
 
 // NewContainer pins a new namespace at /run/netns/NAME of the host. Its
@@ -28,11 +31,16 @@ func (h *Host) NewContainer(name string) *Container {
 	if err != nil {
 		h.t.Fatalf("make container %s: %v", name, err)
 	}
-	h.t.Cleanup(func() {
+	c.remove = sync.OnceFunc(func() {
 		if err := h.Do(func() error { return netns.Unpin(c.Path) }); err != nil {
 			h.t.Error(err)
 		}
 		c.close()
 	})
+	h.t.Cleanup(c.remove)
 	return c
 }
+
+// Remove unpins the namespace before the test ends, as a runtime does with a
+// container that is gone. The namespace dies if nothing runs in it.
+func (c *Container) Remove() { c.remove() }
