@@ -13,6 +13,7 @@ import (
 	"github.com/berth-net/berth/ipam"
 	"github.com/berth-net/berth/netdev"
 	"github.com/berth-net/berth/plugins/attach"
+	"github.com/berth-net/berth/plugins/overlay"
 )
 
 // claimed is a static address that an Add has just asked for.
@@ -105,17 +106,43 @@ func (a *Agent) guardAddresses(ctx context.Context) error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	var errs []error
 	if fence && !a.fenced {
 		a.Log.Warn("this host gives up its networks: etcd has not answered for so long that others may be given its addresses", "last", seen)
 	}
 	a.fenced = fence
-	for _, s := range a.segments {
-		if fence {
-			errs = append(errs, s.Cut())
+	if !fence {
+		return nil
+	}
+	return a.cut()
+}
+
+// cut takes the host off the cluster's networks: nothing leaves or comes in by
+// their VXLAN devices. The records tell which those are, for an agent that was
+// started without etcd has opened no segment. a.mu is held.
+func (a *Agent) cut() error {
+	records, err := attach.Records(a.Store, "")
+	errs, of := []error{err}, map[string]*endpoint.Record{}
+	for _, r := range records {
+		if overlay.Clustered(r) {
+			of[r.Network] = r
 		}
 	}
+	for _, r := range of {
+		_, vxlan, err := overlay.Devices(r)
+		errs = append(errs, err, a.takeDown(vxlan))
+	}
 	return errors.Join(errs...)
+}
+
+func (a *Agent) takeDown(device string) error {
+	link, err := a.dev.Link(device)
+	if errors.Is(err, netdev.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return a.dev.SetDown(link)
 }
 
 // keepAddresses makes sure that what the containers here use is this host's to
@@ -180,12 +207,5 @@ func (a *Agent) keepAddressesOf(ctx context.Context, r *endpoint.Record, ask boo
 func (a *Agent) unplug(r *endpoint.Record) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	link, err := a.dev.Link(r.HostIfName)
-	if errors.Is(err, netdev.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return a.dev.SetDown(link)
+	return a.takeDown(r.HostIfName)
 }

@@ -94,10 +94,26 @@ func (w *world) letBack(h *nettest.Host) { h.Run("nft", "delete", "table", "inet
 // whose address another host has got stays off the network.
 func TestAddressesOfALostHostAreGivenAgainOnlyWhenItIsFenced(t *testing.T) {
 	t.Parallel()
+	for name, lose := range map[string]func(w *world, lost *nettest.Host){
+		"its agent stays": (*world).cutOff,
+		"its agent is started while etcd is away": func(w *world, lost *nettest.Host) {
+			w.cutOff(lost)
+			w.agents[lost].Kill()
+			w.startAgent(lost)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			addressesOfALostHost(t, lose)
+		})
+	}
+}
+
+func addressesOfALostHost(t *testing.T, lose func(*world, *nettest.Host)) {
 	w := newWorldWith(t, bothFamilies, 2, func(int) []string { return []string{agentReclaim + "=3s"} })
 	lost, b := w.hosts[1], w.addTo(w.hosts[1], "b", "tiny", tiny)
 	w.addTo(w.hosts[0], "a", "tiny", tiny)
-	w.cutOff(lost)
+	lose(w, lost)
 	var heir *member
 	n := 0
 	w.eventually(b.ips[0].String()+" to be given again", func() error {

@@ -175,6 +175,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	if a.cluster != nil {
 		defer a.cluster.Close()
+		// Before an ADD is answered: the agent before this one may have given
+		// the networks up.
+		a.trouble("guard addresses", a.guardAddresses(ctx))
 		wg.Go(func() { a.cluster.Run(ctx) })
 	}
 	wg.Go(func() { a.keep(ctx) })

@@ -76,10 +76,6 @@ func (s *Segment) VXLAN() int  { return s.vxlan.Attrs().Index }
 // Owns tells whether a device is the segment's.
 func (s *Segment) Owns(index int) bool { return index == s.Bridge() || index == s.VXLAN() }
 
-// Cut takes the host off the network: nothing leaves or comes in by the VXLAN
-// device.
-func (s *Segment) Cut() error { return s.dev.SetDown(s.vxlan) }
-
 // A Way is where a MAC is: behind a VTEP, or, not Known, nowhere else.
 type Way struct {
 	MAC   string

@@ -18,6 +18,12 @@ func Devices(r *endpoint.Record) (bridge, vxlan string, err error) {
 	return was.Bridge, was.VXLAN, err
 }
 
+// Clustered tells whether a record's network is driven by etcd.
+func Clustered(r *endpoint.Record) bool {
+	was, err := drivenOf(r)
+	return err == nil && r.Driver == "overlay" && was.ControlPlane == Etcd
+}
+
 // Encrypted tells whether a record's network travels by the mesh alone.
 func Encrypted(r *endpoint.Record) bool {
 	was, err := drivenOf(r)
