@@ -6,6 +6,10 @@ import (
 	"net/netip"
 )
 
+// errNoAddress says that the host has no end of tunnels now. An uplink whose
+// lease is renewed gets one again.
+var errNoAddress = errors.New("find this host's address on the underlay")
+
 // advertised is where the other hosts send to.
 func (a *Agent) advertised() (netip.Addr, error) {
 	if a.Advertise.IsValid() {
@@ -18,7 +22,7 @@ func (a *Agent) advertised() (netip.Addr, error) {
 func (a *Agent) vtep() (netip.Addr, error) {
 	if a.Bind.IsValid() {
 		if !a.owns(a.Bind) {
-			return netip.Addr{}, fmt.Errorf("find this host's address on the underlay: it does not have %s, which --bind names", a.Bind)
+			return netip.Addr{}, fmt.Errorf("%w: it does not have %s, which --bind names", errNoAddress, a.Bind)
 		}
 		return a.Bind, nil
 	}
@@ -36,7 +40,7 @@ func (a *Agent) vtep() (netip.Addr, error) {
 			return path.Source, nil
 		}
 	}
-	return netip.Addr{}, errors.New("find this host's address on the underlay: no route to an etcd server settles it; give --bind")
+	return netip.Addr{}, fmt.Errorf("%w: no route to an etcd server settles it; give --bind", errNoAddress)
 }
 
 // owns tells whether an address is one of this host's: by its route, and by a

@@ -61,7 +61,11 @@ func (c *Config) findLocal(p *place, dev *netdev.Handle) error {
 	if c.Local.IsValid() {
 		path, err := dev.PathTo(c.Local)
 		if err != nil || !path.Local {
-			return plugins.Errorf(plugins.CodeInvalidConfig, "local: this host does not have the address %s", c.Local)
+			code := plugins.CodeInvalidConfig
+			if c.ControlPlane == Etcd { // the agent's: the uplink has just got another
+				code = plugins.CodeTryAgain
+			}
+			return plugins.Errorf(code, "local: this host does not have the address %s", c.Local)
 		}
 		p.local = c.Local
 	}
