@@ -12,6 +12,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/keepalive"
 )
 
@@ -67,10 +68,19 @@ func Open(o Options) (*Client, error) {
 	etcd, err := clientv3.New(clientv3.Config{
 		Endpoints: o.Servers, TLS: o.TLS, Username: o.User, Password: o.Password,
 		DialTimeout: patience,
-		// A partition shows as silence; without this the watch would wait for
-		// TCP to give up.
-		DialOptions: []grpc.DialOption{grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: patience})},
-		Logger:      zap.NewNop(),
+		DialOptions: []grpc.DialOption{
+			// A partition shows as silence; without this the watch would wait
+			// for TCP to give up.
+			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: patience}),
+			// gRPC by itself waits ever longer between attempts, two minutes in
+			// the end, and twenty seconds in each: so much later than etcd
+			// would this host be back.
+			grpc.WithConnectParams(grpc.ConnectParams{
+				Backoff:           backoff.Config{BaseDelay: retry, Multiplier: 1.6, Jitter: 0.2, MaxDelay: patience},
+				MinConnectTimeout: patience,
+			}),
+		},
+		Logger: zap.NewNop(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("connect to etcd %q: %w", o.Servers, err)
