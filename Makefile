@@ -1,4 +1,4 @@
-# Targets: build install install-dropin uninstall test soak lint demo bench deps clean
+# Targets: build install install-dropin uninstall test soak chaos lint demo bench deps clean
 # Variables: PREFIX CNI_BIN_DIR UNIT_DIR SYSCONFDIR DESTDIR VERSION COMMIT
 
 PREFIX      ?= /usr/local
@@ -24,7 +24,7 @@ IFABSENT := dhcp
 
 export GOFLAGS := $(GOFLAGS) -buildvcs=false
 
-.PHONY: build install install-dropin uninstall test soak lint demo bench deps clean
+.PHONY: build install install-dropin uninstall test soak chaos lint demo bench deps clean
 
 build: bin/deps-build
 	CGO_ENABLED=1 $(GO) build -trimpath -tags '$(TAGS)' -ldflags '$(LDFLAGS) -linkmode external -extldflags "-static"' -o bin/berth ./cmd/berth
@@ -67,6 +67,13 @@ test: bin/deps-test build
 # must leave nothing. make test does a hundred.
 soak: bin/deps-test
 	BERTH_SOAK=10000 $(GO) test ./plugins/bridge -run TestParallelAddsAndDelsLeaveNothing -count 1 -timeout 2h -v
+
+# Four minutes in which agents, etcd and plugins are killed and hosts cut off,
+# damaged and given up, while containers come and go. make test does a few
+# seconds of it. BERTH_CHAOS_SEED repeats what was chosen in another run.
+CHAOS_SECONDS ?= 240
+chaos: bin/deps-test
+	BERTH_CHAOS_SECONDS=$(CHAOS_SECONDS) $(GO) test ./agent -run '^TestChaos$$' -count 1 -timeout 2h -v
 
 lint: bin/staticcheck
 	$(GO) mod tidy -diff

@@ -4,9 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -83,24 +80,10 @@ const bridgeConf = `{"type":"bridge","bridge":"br0","isGateway":true,"ipMasq":tr
 // on each network already: of the overlay and of a bridge, in turns.
 func BenchmarkAdd(b *testing.B) {
 	w := newWorld(b, 2)
-	plugin := filepath.Join(b.TempDir(), "berth-cni")
-	build := exec.Command("go", "build", "-o", plugin, "../cmd/berth-cni")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		b.Fatalf("%v\n%s", err, out)
-	}
+	plugin := buildPlugin(b)
 	confs := map[string]string{"overlay": front, "bridge": bridgeConf}
 	call := func(verb, driver string, c *nettest.Container) time.Duration {
-		var conf map[string]any
-		if err := json.Unmarshal([]byte(confs[driver]), &conf); err != nil {
-			b.Fatal(err)
-		}
-		conf["cniVersion"], conf["name"] = "1.0.0", "on-"+driver
-		raw, _ := json.Marshal(conf)
-		cmd := w.hosts[0].Command(plugin)
-		cmd.Args[0] = driver // the binary is every plugin
-		cmd.Stdin = bytes.NewReader(raw)
-		cmd.Env = append(os.Environ(), "CNI_COMMAND="+verb, "CNI_CONTAINERID="+c.Name, "CNI_NETNS="+c.Path, "CNI_IFNAME=eth0", "CNI_PATH=/")
+		cmd := pluginCall(b, w.hosts[0], plugin, verb, driver, "on-"+driver, confs[driver], c)
 		var out bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &out
 		begin := time.Now()

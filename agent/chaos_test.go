@@ -2,161 +2,226 @@ package agent_test
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/berth-net/berth/nettest"
 )
 
-// chaosSeconds in the environment bounds the walk, not what follows it; 12
-// without it.
-const chaosSeconds = "BERTH_CHAOS_SECONDS"
+// Settings of TestChaos, from the environment.
+const (
+	chaosSeconds = "BERTH_CHAOS_SECONDS" // of the walk; what follows it takes some more
+	chaosSeed    = "BERTH_CHAOS_SEED"    // of all that is random
+)
 
-// chaosMembers bounds the containers: at the end everyone asks everyone.
-const chaosMembers = 24
+// chaosTTL is the agents'. An agent that is killed is back, and has its
+// endpoints on a new lease, well before the old one ends.
+const chaosTTL = 6 * time.Second
 
-// TestChaos kills agents and etcd, cuts hosts off and damages the third
-// host's devices while containers come and go. At the end every host's
-// entries are those of the containers that are left, no address was given
-// twice, and two containers that nobody touched never lost a packet.
+// chaosReclaim is the agents' in a long walk. However often etcd is killed, no
+// host is without it for three quarters of that.
+const chaosReclaim = 4 * chaosTTL
+
+// narrow has eight blocks of four IPv4 addresses, so that the hosts ask for
+// blocks all the time and sometimes find none.
+const narrow = `{"type":"overlay","controlPlane":"etcd","ipMasq":true,"ipam":{"type":"berth-ipam","ranges":[
+	[{"subnet":"10.42.0.0/27","gateway":"10.42.0.1"}],[{"subnet":"fd42::/64","gateway":"fd42::1"}]],
+	"routes":[{"dst":"0.0.0.0/0"},{"dst":"::/0"}]}}`
+
+// TestChaos has containers come and go on every host while agents, etcd and
+// plugins are killed, and one host after another is cut off, damaged and given
+// other addresses. At the end every host's entries and leases are those of the
+// containers that are left, no address was given twice, and containers that
+// nobody touched, on hosts that nobody damaged, never lost a packet.
 func TestChaos(t *testing.T) {
 	if testing.Short() {
-		t.Skip("a walk of 12 s")
+		t.Skip("a walk of some seconds")
 	}
 	t.Parallel()
-	seconds, err := strconv.Atoi(cmp.Or(os.Getenv(chaosSeconds), "12"))
-	if err != nil {
-		t.Fatal(err)
+	c := newChaos(t)
+	stop := c.gather()
+	for lap, begin := 0, time.Now(); time.Since(begin) < c.walk; lap++ {
+		c.lap(lap % len(c.hosts))
+		if c.isLong() && lap%4 == 3 {
+			c.exile(c.rand.IntN(len(c.hosts)))
+		}
 	}
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	c := &chaos{world: newWorld(t, 3), rand: rand.New(rand.NewPCG(seed, 0))}
-	a, b := c.add(c.hosts[0], "calm1"), c.add(c.hosts[1], "calm2")
-	c.everyPair([]*member{a, b})
-	ping := a.Background("ping", "-i", "0.1", "-W", "2", "-q", b.ips[0].String())
-	c.members = []*member{a, b}
-	for begin := time.Now(); time.Since(begin) < time.Duration(seconds)*time.Second; {
-		c.step()
+	stop()
+	for _, what := range slices.Sorted(maps.Keys(c.did)) {
+		t.Logf("%4d %s", c.did[what], what)
 	}
-	if err := ping.Signal(2); err != nil {
-		t.Fatal(err)
-	}
-	<-ping.Done()
-	if out := ping.Output(); !strings.Contains(out, " 0% packet loss") {
-		t.Errorf("the untouched containers lost packets:\n%s", out)
-	}
-	c.heal()
-	for _, h := range c.hosts {
-		c.eventually("the entries of "+h.Name, func() error { return c.compare(h) })
-	}
-	c.everyPair(c.members)
+	c.judge()
 }
 
 type chaos struct {
 	*world
-	rand    *rand.Rand
-	members []*member // the first two are never touched
-	n       int
+	plugin string // path of the binary
+	rand   *rand.Rand
+	walk   time.Duration
+	at     []string                    // of each host: its address on the underlay
+	calm   []*member                   // one on each host, never touched
+	crowds []*crowd                    // one on each host
+	killed map[*nettest.Host]time.Time // when its agent was, last
+
+	mu      sync.Mutex // guards what follows
+	victim  *nettest.Host
+	holders map[netip.Addr]string // container by address
+	did     map[string]int        // how often, by what
 }
 
-func (c *chaos) step() {
-	h := c.hosts[c.rand.IntN(len(c.hosts))]
-	third := c.hosts[2]
-	switch c.rand.IntN(10) {
-	case 0, 1, 2, 3:
-		if len(c.members) < chaosMembers {
-			c.come(h)
-		}
-	case 4, 5:
-		if len(c.members) > 2 {
-			i := 2 + c.rand.IntN(len(c.members)-2)
-			c.del(c.members[i])
-			c.members = slices.Delete(c.members, i, i+1)
-		}
-	case 6:
-		c.agents[h].Kill()
-		c.startAgent(h)
-	case 7:
-		c.etcd.Kill()
-		c.startEtcd()
-	case 8:
-		_, _ = third.Try("ip", "neighbour", "flush", "dev", "bo-front", "nud", "permanent")
-		_, _ = third.Try("ip", "link", "delete", "vx-front")
-	case 9:
-		third.Run("nft", "add", "table", "inet", "partition")
-		third.Run("nft", "add", "chain", "inet", "partition", "in", "{ type filter hook input priority 0; policy drop; }")
-		time.Sleep(time.Duration(c.rand.IntN(1500)) * time.Millisecond) // how long the host is cut off is part of the walk
-		third.Run("nft", "delete", "table", "inet", "partition")
-	}
-}
-
-// come adds a container. Try again later is an answer while all is upside
-// down; an address that another has is not.
-func (c *chaos) come(h *nettest.Host) {
-	c.n++
-	container := h.NewContainer(fmt.Sprintf("c%d", c.n))
-	container.Run("ip", "link", "set", "lo", "up")
-	r, err := tryAdd(h, request(container))
+func newChaos(t *testing.T) *chaos {
+	seconds, err := strconv.Atoi(cmp.Or(os.Getenv(chaosSeconds), "6"))
 	if err != nil {
-		return
+		t.Fatalf("%s: %v", chaosSeconds, err)
 	}
-	m := &member{Container: container, host: h}
-	for _, ip := range r.IPs {
-		m.ips = append(m.ips, ip.Address.Addr())
-		for _, other := range c.members {
-			if slices.Contains(other.ips, ip.Address.Addr()) {
-				c.Errorf("%s was given to %s and %s", ip.Address, other.Name, m.Name)
-			}
+	seed := rand.Uint64()
+	if given := os.Getenv(chaosSeed); given != "" {
+		if seed, err = strconv.ParseUint(given, 10, 64); err != nil {
+			t.Fatalf("%s: %v", chaosSeed, err)
 		}
 	}
-	c.members = append(c.members, m)
+	t.Logf("%s=%d", chaosSeed, seed)
+	c := &chaos{
+		plugin: buildPlugin(t), rand: rand.New(rand.NewPCG(seed, 0)), walk: time.Duration(seconds) * time.Second,
+		killed: map[*nettest.Host]time.Time{}, holders: map[netip.Addr]string{}, did: map[string]int{},
+	}
+	settings := []string{agentTTL + "=" + chaosTTL.String()}
+	if c.isLong() {
+		settings = append(settings, agentReclaim+"="+chaosReclaim.String())
+	}
+	c.world = newWorldWith(t, bothFamilies, 3, func(int) []string { return slices.Clone(settings) })
+	for i, h := range c.hosts {
+		c.at = append(c.at, fmt.Sprintf("192.0.2.%d", i+1))
+		crowd := &crowd{chaos: c, host: h, rand: rand.New(rand.NewPCG(seed, uint64(i+1)))}
+		c.crowds = append(c.crowds, crowd)
+		c.calm = append(c.calm, crowd.settle())
+	}
+	c.everyPair(c.calm)
+	return c
 }
 
-func (c *chaos) heal() {
-	for _, h := range c.hosts {
-		c.agents[h].Kill()
-		c.startAgent(h)
+// gather lets the containers come and go, until the function that it returns
+// is called or the test ends.
+func (c *chaos) gather() (stop func()) {
+	var wg sync.WaitGroup
+	done := make(chan struct{})
+	for _, crowd := range c.crowds {
+		wg.Go(func() { crowd.mill(done) })
+	}
+	stop = sync.OnceFunc(func() { close(done); wg.Wait() })
+	c.Cleanup(stop)
+	return stop
+}
+
+// isLong tells whether there is time for a host to be given up.
+func (c *chaos) isLong() bool { return c.walk >= time.Minute }
+
+// lapLength is how long one host is the victim: in a long walk a lease may end
+// meanwhile.
+func (c *chaos) lapLength() time.Duration { return min(c.walk/3, 2*chaosTTL) }
+
+// lap does harm, of which what may lose packets befalls the victim. The calm
+// containers of the others lose none.
+func (c *chaos) lap(victim int) {
+	check := c.watchTraffic(victim, c.lapLength())
+	for !check() {
+		c.harm(victim)
+		c.wait(c.rand, 150*time.Millisecond)
 	}
 }
 
-// compare holds a host's neighbour and forwarding entries against the
-// containers that there are.
-func (c *chaos) compare(h *nettest.Host) error {
-	var want []string
-	here := false
-	for _, m := range c.members {
-		if m.host == h {
-			here = true
-			continue
-		}
-		for _, ip := range m.ips {
-			want = append(want, ip.String())
-		}
+// watchTraffic has the calm containers of the other hosts than the victim ping
+// each other for a time. It returns a function that tells whether the time is
+// over, and that none of them may have lost a packet.
+func (c *chaos) watchTraffic(victim int, during time.Duration) (isOver func() bool) {
+	c.mu.Lock()
+	c.victim = nil
+	c.mu.Unlock()
+	a, b := c.calm[(victim+1)%3], c.calm[(victim+2)%3]
+	c.meet(a, b) // one of them was on the victim before
+	c.mu.Lock()
+	c.victim = c.hosts[victim]
+	c.mu.Unlock()
+	var pings []*nettest.Process
+	const interval = 100 * time.Millisecond
+	for _, ip := range b.ips {
+		// With a count it waits for the last reply.
+		pings = append(pings, a.Background("ping", "-i", "0.1", "-c", strconv.Itoa(int(during/interval)), "-W", "2", "-q", ip.String()))
 	}
-	if !here {
-		return nil
-	}
-	var have []string
-	for _, line := range strings.Split(h.Run("ip", "neighbour", "show", "dev", "bo-front", "nud", "permanent"), "\n") {
-		if f := strings.Fields(line); len(f) > 0 {
-			if a, err := netip.ParseAddr(f[0]); err == nil && !a.IsMulticast() {
-				have = append(have, a.String())
+	return func() bool {
+		if !ended(pings) {
+			return false
+		}
+		for _, p := range pings {
+			if out := p.Output(); !strings.Contains(out, " 0% packet loss") {
+				c.Errorf("the untouched containers %s and %s lost packets:\n%s%s%s", a.Name, b.Name, out, c.explain(a.host), c.explain(b.host))
 			}
 		}
+		return true
 	}
-	slices.Sort(want)
-	slices.Sort(have)
-	fdb := strings.Count(h.Run("bridge", "fdb", "show", "dev", "vx-front"), " dst ")
-	if !slices.Equal(want, have) || fdb != len(want)/2 {
-		return errors.Join(fmt.Errorf("%d FDB entries, neighbours %v\nwant %v", fdb, have, want))
+}
+
+// meet waits until two containers reach each other.
+func (c *chaos) meet(a, b *member) {
+	for _, ip := range b.ips {
+		c.eventually(a.Name+" to reach "+b.Name, func() error {
+			c.reviveAgents()
+			err := a.TryPing(ip.String())
+			if err != nil {
+				err = fmt.Errorf("%w\n%s\n%s", err, c.explain(a.host), c.explain(b.host))
+			}
+			return err
+		})
 	}
-	return nil
+}
+
+func ended(all []*nettest.Process) bool {
+	for _, p := range all {
+		select {
+		case <-p.Done():
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+func (c *chaos) wait(by *rand.Rand, most time.Duration) {
+	time.Sleep(time.Duration(by.Int64N(int64(most)))) // when a thing happens, and how long it lasts, is part of the walk
+}
+
+// note counts what was done or was answered.
+func (c *chaos) note(what string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.did[what]++
+}
+
+// A choice is something to do, as often as its weight says.
+type choice struct {
+	weight int
+	do     func()
+}
+
+func choose(by *rand.Rand, choices []choice) {
+	total := 0
+	for _, x := range choices {
+		total += x.weight
+	}
+	at := by.IntN(total)
+	for _, x := range choices {
+		if at -= x.weight; at < 0 {
+			x.do()
+			return
+		}
+	}
 }

@@ -35,6 +35,7 @@ const (
 	agentAdvertise = "BERTH_TEST_AGENT_ADVERTISE"
 	agentReclaim   = "BERTH_TEST_AGENT_RECLAIM"   // duration
 	agentEvery     = "BERTH_TEST_AGENT_EVERY"     // duration
+	agentTTL       = "BERTH_TEST_AGENT_TTL"       // duration
 	agentWireGuard = "BERTH_TEST_AGENT_WIREGUARD" // mesh.Kernel or mesh.Userspace
 	agentEtcd      = "BERTH_TEST_AGENT_ETCD"      // URL
 )
@@ -69,11 +70,15 @@ func runAgent(name string) error {
 	if err != nil {
 		return err
 	}
+	ttl, err := time.ParseDuration(cmp.Or(os.Getenv(agentTTL), "3s"))
+	if err != nil {
+		return err
+	}
 	advertise, _ := netip.ParseAddr(os.Getenv(agentAdvertise))
 	a, err := agent.New(agent.Options{
 		Advertise: advertise, Mesh: mesh.Options{Implementation: os.Getenv(agentWireGuard)},
 		Catalogue: catalogue, Store: store, Name: name, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
-		Cluster: cluster.Options{Servers: []string{os.Getenv(agentEtcd)}, TTL: 3 * time.Second},
+		Cluster: cluster.Options{Servers: []string{os.Getenv(agentEtcd)}, TTL: ttl},
 		Every:   every, ReclaimAfter: reclaim, Metrics: "127.0.0.1:9470",
 	})
 	if err != nil {
@@ -251,6 +256,7 @@ type member struct {
 	*nettest.Container
 	host   *nettest.Host
 	ips    []netip.Addr
+	port   string // the host's end, where a test asks for it
 	served bool
 }
 

@@ -12,23 +12,29 @@ import (
 	"github.com/berth-net/berth/nettest"
 )
 
-// kv asks etcd by its JSON gateway and returns the store's revision.
-func (w *world) kv(request, body string) (revision string) {
+// kvAnswer is what etcd's JSON gateway says to a request for keys.
+type kvAnswer struct {
+	Header struct {
+		Revision string `json:"revision"`
+	} `json:"header"`
+	Kvs []struct {
+		Key   []byte `json:"key"`
+		Value []byte `json:"value"`
+	} `json:"kvs"`
+}
+
+// kv asks etcd by its JSON gateway.
+func (w *world) kv(request, body string) (answer kvAnswer) {
 	w.Helper()
 	resp, err := w.server.HTTPClient().Post(w.etcdURL()+"/v3/kv/"+request, "application/json", strings.NewReader(body))
 	if err != nil {
 		w.Fatal(err)
 	}
 	defer resp.Body.Close()
-	var answer struct {
-		Header struct {
-			Revision string `json:"revision"`
-		} `json:"header"`
-	}
 	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil || resp.StatusCode != http.StatusOK {
 		w.Fatalf("%s: %s, %v", request, resp.Status, err)
 	}
-	return answer.Header.Revision
+	return answer
 }
 
 func key64(key string) string { return base64.StdEncoding.EncodeToString([]byte(key)) }
@@ -53,7 +59,7 @@ func TestAHostThatMissedWhatEtcdHasCompacted(t *testing.T) {
 	w.cutOff(w.hosts[1])
 	w.del(gone)
 	a := w.add(w.hosts[0], "a")
-	w.kv("compaction", fmt.Sprintf(`{"revision":%q,"physical":true}`, w.kv("range", fmt.Sprintf(`{"key":%q}`, key64("/berth/schema")))))
+	w.kv("compaction", fmt.Sprintf(`{"revision":%q,"physical":true}`, w.kv("range", fmt.Sprintf(`{"key":%q}`, key64("/berth/schema"))).Header.Revision))
 	w.letBack(w.hosts[1])
 	w.knows(w.hosts[1], gone, false)
 	w.everyPair([]*member{a, b})
