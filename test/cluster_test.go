@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -109,11 +108,9 @@ func (c *cluster) connect(h *nettest.Host, network, name string) (*nettest.Conta
 	container := h.NewContainer(name)
 	container.Run("ip", "link", "set", "lo", "up")
 	var addrs []string
-	for line := range strings.Lines(c.berth(h, "network", "connect", network, "netns:"+container.Path)) {
-		if fields := strings.Fields(line); len(fields) == 2 {
-			addr, _, _ := strings.Cut(fields[1], "/")
-			addrs = append(addrs, addr)
-		}
+	for _, field := range strings.Fields(c.berth(h, "network", "connect", network, "netns:"+container.Path))[1:] {
+		addr, _, _ := strings.Cut(field, "/")
+		addrs = append(addrs, addr)
 	}
 	return container, addrs
 }
@@ -259,52 +256,6 @@ func TestStatusTellsWhatTheAgentSees(t *testing.T) {
 	}
 	if out, err := c.tryBerth(a, "network", "rm", "wide"); err == nil || !strings.Contains(out, "no agent answers") {
 		t.Errorf("rm of the cluster's network without an agent: %v: %s", err, out)
-	}
-}
-
-// behindNAT makes a host in a network of its own, whose router has the
-// address 192.0.2.N outside, hides the host behind it, and passes on to the
-// host what comes to VXLAN's port. The configuration file has the agent's
-// flags.
-func (c *cluster) behindNAT(n int) *nettest.Host {
-	c.Helper()
-	router, h := nettest.NewHost(c.T, fmt.Sprintf("r%d", n)), nettest.NewHost(c.T, fmt.Sprintf("h%d", n))
-	c.underlay.Join(router, "wan", fmt.Sprintf("192.0.2.%d/24", n))
-	// Both hosts have the same address: that is what people have at home.
-	nettest.Link(router, "lan", []string{"10.0.0.1/24"}, h, "eth0", []string{"10.0.0.2/24"})
-	router.Run("sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
-	router.Run("nft", `table ip nat {
-		chain pre { type nat hook prerouting priority dstnat; iif wan udp dport 4789 dnat to 10.0.0.2; }
-		chain post { type nat hook postrouting priority srcnat; oif wan masquerade; }
-	}`)
-	h.Run("ip", "route", "add", "default", "via", "10.0.0.1")
-	h.Run("mkdir", "-p", "/etc/berth")
-	h.Run("sh", "-c", fmt.Sprintf("printf '%%s\\n' 'etcd = %s' 'name = h%d' 'ttl = 3s' 'repair-every = 3s' 'bind = 10.0.0.2' 'advertise = 192.0.2.%d' >/etc/berth/agent.conf", clusterEtcd, n, n))
-	c.hosts = append(c.hosts, h)
-	c.startAgent(h, "--config", "/etc/berth/agent.conf")
-	return h
-}
-
-func TestHostsBehindNATsReachEachOther(t *testing.T) {
-	t.Parallel()
-	c := newEtcd(t)
-	a, b := c.behindNAT(1), c.behindNAT(2)
-	c.awaitPeers(a, 1)
-	c.awaitPeers(b, 1)
-	c.berth(a, "network", "create", "-d", "overlay", "--subnet", "10.42.0.0/24", "--subnet", "fd42::/64", "wide")
-	nettest.Eventually(t, "the network on h2", func() error { _, err := c.tryBerth(b, "network", "inspect", "wide"); return err })
-	one, _ := c.connect(a, "wide", "one")
-	two, addrs := c.connect(b, "wide", "two")
-	for _, addr := range addrs {
-		url := two.ServeHTTP(net.JoinHostPort(addr, "80"))
-		nettest.Eventually(t, "one to reach "+url, func() error { _, err := one.TryGet(url); return err })
-	}
-	c.awaitPath(a, "good")
-	if out := a.Run("bridge", "fdb", "show", "dev", "vx-wide"); !strings.Contains(out, "dst 192.0.2.2") {
-		t.Errorf("h1 does not send to what h2 advertises:\n%s", out)
-	}
-	if out := a.Run("ip", "-d", "link", "show", "vx-wide"); !strings.Contains(out, "local 10.0.0.2") {
-		t.Errorf("h1's tunnel does not leave from what it binds:\n%s", out)
 	}
 }
 
