@@ -41,6 +41,10 @@ func (a *Agent) describe(h *cluster.Host) {
 	h.MTU, _ = a.meshMTU()
 }
 
+// minTunnelMTU is what the VXLAN packets inside the mesh take, being IPv6's
+// (RFC 8200, section 5): the kernel turns IPv6 off on a device below it.
+const minTunnelMTU = 1280
+
 // meshMTU leaves room for what WireGuard adds to a packet.
 func (a *Agent) meshMTU() (int, error) {
 	vtep, err := a.vtep()
@@ -51,7 +55,12 @@ func (a *Agent) meshMTU() (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("find the MTU of the mesh: %w", err)
 	}
-	return link.Attrs().MTU - mesh.Overhead(vtep), nil
+	has, takes := link.Attrs().MTU, mesh.Overhead(vtep)
+	if has-takes < minTunnelMTU {
+		return 0, fmt.Errorf("mtu: %s carries packets of %d bytes, of which WireGuard takes %d; raise its MTU to %d at least",
+			link.Attrs().Name, has, takes, minTunnelMTU+takes)
+	}
+	return has - takes, nil
 }
 
 // joinMesh has the mesh up, with the hosts of the endpoint's network as peers,
@@ -178,7 +187,8 @@ func (a *Agent) mayJoin(own, h *cluster.Host, taken map[any]*cluster.Host) bool 
 	}
 	taken[h.Key], taken[h.Tunnel] = h, h
 	if 0 < h.MTU && h.MTU < own.MTU {
-		a.warn("the tunnel of host %s carries packets of %d bytes and this host's %d: give encrypted networks an mtu that fits both", h.Name, h.MTU, own.MTU)
+		a.warn("the tunnel of host %s carries packets of %d bytes and this host's %d: create encrypted networks with -o mtu=%d",
+			h.Name, h.MTU, own.MTU, h.MTU-overlay.Encapsulation(h.Tunnel))
 	}
 	return true
 }

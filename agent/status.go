@@ -10,6 +10,7 @@ import (
 
 	"github.com/berth-net/berth/agent/api"
 	"github.com/berth-net/berth/agent/cluster"
+	"github.com/berth-net/berth/agent/mesh"
 	"github.com/berth-net/berth/plugins"
 	"github.com/berth-net/berth/plugins/overlay"
 )
@@ -96,8 +97,9 @@ func (a *Agent) warnings(peers []api.Peer) (list []string) {
 				"networks with checksumOffload auto leave none to it; see: ethtool -K DEVICE tx off", p.Host))
 		}
 		if self != nil && self.UnderlayMTU != 0 && p.MTU != 0 && self.UnderlayMTU != p.MTU {
-			list = append(list, fmt.Sprintf("the underlay's MTU is %d here and %d at %s: create networks with -o mtu=%d",
-				self.UnderlayMTU, p.MTU, p.Host, min(self.UnderlayMTU, p.MTU)-overlay.Encapsulation(self.Address)))
+			least := min(self.UnderlayMTU, p.MTU)
+			list = append(list, fmt.Sprintf("the underlay's MTU is %d here and %d at %s: create networks with -o mtu=%d, encrypted ones with -o mtu=%d",
+				self.UnderlayMTU, p.MTU, p.Host, least-overlay.Encapsulation(self.Address), least-mesh.Overhead(self.Address)-overlay.Encapsulation(self.Tunnel)))
 		}
 	}
 	return list

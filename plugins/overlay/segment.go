@@ -8,6 +8,7 @@ import (
 	"github.com/berth-net/berth/endpoint"
 	"github.com/berth-net/berth/firewall"
 	"github.com/berth-net/berth/netdev"
+	"github.com/berth-net/berth/plugins"
 	"github.com/berth-net/berth/state"
 )
 
@@ -43,6 +44,9 @@ func (s *segment) make(store *state.Store) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := s.checkRoom(p); err != nil {
+		return err
+	}
 	bridge, err := s.addBridge(p.mtu)
 	if err != nil {
 		return err
@@ -52,6 +56,16 @@ func (s *segment) make(store *state.Store) (err error) {
 	}
 	// Who was on a bridge that is gone has no port on this one.
 	return s.replug(store, bridge.Attrs().Index)
+}
+
+// checkRoom fails where the network's packets have less room than IPv6 needs:
+// the kernel would turn it off on the devices.
+func (s *segment) checkRoom(p *place) error {
+	if !hasFamily(s.gateways, false) || p.mtu >= minMTU {
+		return nil
+	}
+	return plugins.Errorf(plugins.CodeInvalidConfig, "mtu: %s leaves %d bytes to the network's packets, and IPv6 needs %d; raise the underlay's MTU by %d, or give the network no IPv6",
+		p.underlay.Attrs().Name, p.mtu, minMTU, minMTU-p.mtu)
 }
 
 // dropNew takes back a half made segment when nobody else is on it.
