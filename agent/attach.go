@@ -34,6 +34,9 @@ func (a *Agent) attach(ctx context.Context, req *api.Attach) (*api.Segment, erro
 	if a.isFenced() {
 		return nil, plugins.Errorf(plugins.CodeTryAgain, "this host has been without etcd for so long that others may use its addresses")
 	}
+	if err := a.cluster.Admitted(ctx); err != nil {
+		return nil, err
+	}
 	n, err := a.networkFor(ctx, req.Key.Network, req.Config)
 	if err != nil {
 		return nil, err

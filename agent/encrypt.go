@@ -31,7 +31,8 @@ type encryption struct {
 
 func newEncryption(o *Options, dir, instance string) (*encryption, error) {
 	m, err := mesh.New(dir, o.Mesh, o.Log)
-	return &encryption{mesh: m, tunnel: mesh.Address(instance), joining: map[endpoint.Key]time.Time{}, warnings: map[string]bool{}}, err
+	// The name tells a copy of the running machine from it.
+	return &encryption{mesh: m, tunnel: mesh.Address(instance + " " + o.Name), joining: map[endpoint.Key]time.Time{}, warnings: map[string]bool{}}, err
 }
 
 // describe says this host's place in the mesh. An MTU that cannot be found
@@ -93,9 +94,29 @@ func (a *Agent) rotateKey() error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	return a.newKey()
+}
+
+// newKey replaces this host's key and tells the cluster. a.mu is held.
+func (a *Agent) newKey() error {
 	err := a.secret.mesh.Rotate()
 	a.Log.Info("rotated key", "key", a.secret.mesh.PublicKey())
 	return errors.Join(err, a.introduce())
+}
+
+// dropSharedKey gives up a key that another host has too, because one is a copy
+// of the other: who has a key gets what is sent to its owner, as soon as it
+// sends something itself. An agent that has just begun finds out before it tells
+// anybody; of two that are there, both do. a.mu is held.
+func (a *Agent) dropSharedKey(view *cluster.View) error {
+	key := a.secret.mesh.PublicKey()
+	for _, h := range view.Hosts() {
+		if h.Name != a.Name && h.Key == key {
+			a.warn("host %s, at %s, has this host's key for encrypted networks: is one a copy of the other, made while it ran? This one makes a new key", h.Name, h.Address)
+			return a.newKey()
+		}
+	}
+	return nil
 }
 
 // resumeMesh goes on where an earlier agent left off.
@@ -153,6 +174,9 @@ func (a *Agent) updatePeers() error {
 		a.secret.isOn(slices.Values(records))
 	}
 	view := a.cluster.View()
+	if err := a.dropSharedKey(view); err != nil {
+		return err
+	}
 	networks := slices.Collect(maps.Keys(a.secret.on))
 	for key := range a.secret.joining {
 		networks = append(networks, key.Network)
@@ -181,7 +205,7 @@ func (a *Agent) mayJoin(own, h *cluster.Host, taken map[any]*cluster.Host) bool 
 	}
 	for _, claim := range []any{h.Key, h.Tunnel} {
 		if other := taken[claim]; other != nil {
-			a.warn("hosts %s and %s have the same %v: is one a copy of the other while it ran? Reboot one", other.Name, h.Name, claim)
+			a.warn("hosts %s and %s have the same %v: is one a copy of the other, made while it ran? Until one has another, %[2]s is not reached", other.Name, h.Name, claim)
 			return false
 		}
 	}

@@ -26,26 +26,10 @@ func TestTheMTUOfAnEncryptedNetwork(t *testing.T) {
 			w.expectNoRoom(h, 1500, 1450, fmt.Sprintf("mtu: 1450 does not fit: wg-berth carries %d, of which VXLAN takes 70; use at most %d", 1570-tt.takes, 1500-tt.takes))
 			w.expectNoRoom(h, 1400, 0, fmt.Sprintf("leaves %d bytes to the network's packets, and IPv6 needs 1280; raise the underlay's MTU by %d", 1400-tt.takes, tt.takes-120))
 			w.expectNoRoom(h, 1300, 0, fmt.Sprintf("eth0 carries packets of 1300 bytes, of which WireGuard takes %d; raise its MTU to %d", tt.takes-70, 1210+tt.takes))
-			for underlay, configured := range map[int]int{1500: 1280, 9000: 0} {
-				h.Run("ip", "link", "set", "eth0", "mtu", fmt.Sprint(underlay))
-				want := configured
-				if want == 0 {
-					want = underlay - tt.takes
-				}
-				m := w.addTo(h, fmt.Sprintf("c%d", underlay), fmt.Sprintf("n%d", underlay), withMTU(configured))
-				if out := m.Run("ip", "-o", "link", "show", "eth0"); !strings.Contains(out, fmt.Sprintf(" mtu %d ", want)) {
-					t.Errorf("on an underlay of %d, want an MTU of %d: %s", underlay, want, out)
-				}
-			}
+			w.expectMTU(h, 1500, 1280, 1280)
+			w.expectMTU(h, 9000, 0, 9000-tt.takes)
 			w.addTo(w.hosts[1], "small", "n9000", withMTU(0))
-			w.eventually("the warning that the tunnels differ", func() error {
-				s, err := w.status(h)
-				want := fmt.Sprintf("create encrypted networks with -o mtu=%d", 1500-tt.takes)
-				if err == nil && !strings.Contains(fmt.Sprint(s.Errors), want) {
-					err = fmt.Errorf("%+v, want %q", s.Errors, want)
-				}
-				return err
-			})
+			w.expectProblem(h, fmt.Sprintf("create encrypted networks with -o mtu=%d", 1500-tt.takes))
 		})
 	}
 }
@@ -72,5 +56,16 @@ func (w *world) expectNoRoom(h *nettest.Host, underlay, mtu int, want string) {
 	}
 	if !strings.Contains(err.Error(), want) {
 		w.Errorf("on an underlay of %d: %v\nwant %q", underlay, err, want)
+	}
+}
+
+// expectMTU adds a container on a new encrypted network on an underlay of such
+// an MTU.
+func (w *world) expectMTU(h *nettest.Host, underlay, configured, want int) {
+	w.Helper()
+	h.Run("ip", "link", "set", "eth0", "mtu", fmt.Sprint(underlay))
+	m := w.addTo(h, fmt.Sprintf("c%d", underlay), fmt.Sprintf("n%d", underlay), withMTU(configured))
+	if out := m.Run("ip", "-o", "link", "show", "eth0"); !strings.Contains(out, fmt.Sprintf(" mtu %d ", want)) {
+		w.Errorf("on an underlay of %d, want an MTU of %d: %s", underlay, want, out)
 	}
 }

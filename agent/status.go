@@ -32,6 +32,9 @@ func (a *Agent) status(ctx context.Context) *api.Status {
 	s.Mesh = a.meshStatus()
 	s.Cluster = a.clusterStatus(ctx)
 	s.Cluster.Peers = a.peers(a.cluster.View().CountEndpoints())
+	if err := a.cluster.Namesake(); err != nil {
+		s.Warnings = append(s.Warnings, err.Error())
+	}
 	s.Warnings = append(s.Warnings, a.warnings(s.Cluster.Peers)...)
 	if h := a.cluster.View().Host(a.Name); h != nil {
 		s.Address = h.Address.String()

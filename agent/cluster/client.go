@@ -48,6 +48,8 @@ type Client struct {
 	synced  chan struct{} // closed when the view is complete for the first time
 	once    sync.Once
 
+	remembering sync.Mutex // the memory file
+
 	mu       sync.Mutex
 	self     Host
 	lease    clientv3.LeaseID
@@ -60,6 +62,8 @@ type Client struct {
 	lastErr  error
 	unwatch  context.CancelFunc // ends the watch under way
 	refused  error              // why this berth must not touch the cluster's keys
+	namesake error              // why this host must not
+	begun    chan struct{}      // closed, and nil, when that is known
 	cause    error              // of lastErr, as far as diagnose finds one
 }
 
@@ -88,6 +92,7 @@ func Open(o Options) (*Client, error) {
 	return &Client{
 		options: o, etcd: etcd, view: newView(), synced: make(chan struct{}),
 		want: map[string]string{}, have: map[string]string{}, wake: make(chan struct{}, 1), flushed: make(chan struct{}),
+		begun: make(chan struct{}),
 	}, nil
 }
 

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -87,11 +88,12 @@ func (c *Client) checkSchema(ctx context.Context) error {
 	return err
 }
 
-// allowed fails where the cluster's keys are not of this berth's schema.
+// allowed fails where the cluster's keys are not of this berth's schema, or are
+// another host's of the same name.
 func (c *Client) allowed() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.refused
+	return cmp.Or(c.refused, c.namesake)
 }
 
 func (c *Client) adopt(fresh *View) {

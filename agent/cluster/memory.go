@@ -31,6 +31,8 @@ func (c *Client) Remember(path string) error {
 	if err != nil {
 		return err
 	}
+	c.remembering.Lock() // an Add and a repair may both have something new
+	defer c.remembering.Unlock()
 	c.mu.Lock()
 	self := c.self.Name
 	c.mu.Unlock()

@@ -133,9 +133,13 @@ func (c *Client) begin(ctx context.Context) error {
 		return c.seen("read etcd", err)
 	}
 	c.rewound(got.Header.Revision, known)
-	var other Host
-	if len(got.Kvs) > 0 && json.Unmarshal(got.Kvs[0].Value, &other) == nil && other.Instance != self.Instance {
-		return fmt.Errorf("join the cluster as %s: %w: it is at %s; choose another with --name", self.Name, ErrNameTaken, other.Address)
+	var there Host
+	if len(got.Kvs) > 0 && json.Unmarshal(got.Kvs[0].Value, &there) == nil {
+		err = namesake(&self, &there)
+	}
+	c.admit(err)
+	if err != nil {
+		return err
 	}
 	lease, err := c.etcd.Grant(ctx, int64(c.options.TTL/time.Second))
 	if err != nil {
@@ -143,6 +147,57 @@ func (c *Client) begin(ctx context.Context) error {
 	}
 	c.seen("take lease", nil)
 	return c.inherit(ctx, lease.ID)
+}
+
+// namesake is an error unless the host that the cluster has by this one's name
+// is this one, in an earlier life of its agent. That has this boot's identity.
+// A copy of this machine, made while it ran, has it too, but another address;
+// and so has this one when its address changed while no agent ran, until the
+// lease of that life ends.
+func namesake(self, there *Host) error {
+	switch {
+	case there.Instance != self.Instance:
+		return fmt.Errorf("join the cluster as %s: %w: it is at %s; choose another with --name", self.Name, ErrNameTaken, there.Address)
+	case there.Address != self.Address:
+		return fmt.Errorf("join the cluster as %s: %w, and this one's identity: it is at %s; if it is a copy of this host, reboot it by another name", self.Name, ErrNameTaken, there.Address)
+	}
+	return nil
+}
+
+// admit notes whether the host's name is its own.
+func (c *Client) admit(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.namesake = err; c.begun != nil {
+		close(c.begun)
+		c.begun = nil
+	}
+}
+
+// Admitted fails with ErrNameTaken where another host has this one's name: then
+// what the cluster has by that name is not this one's to give. It waits until
+// etcd has said so or not; without etcd, what is remembered is good.
+func (c *Client) Admitted(ctx context.Context) error {
+	c.mu.Lock()
+	begun := c.begun
+	c.mu.Unlock()
+	if begun != nil && c.IsSynced() {
+		ctx, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		select {
+		case <-begun:
+		case <-ctx.Done():
+			return fmt.Errorf("join the cluster: %w: %w", ErrAway, ctx.Err())
+		}
+	}
+	return c.Namesake()
+}
+
+// Namesake is what is known of another host with this one's name; nil: none.
+func (c *Client) Namesake() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.namesake
 }
 
 // inherit notes the keys on older leases of this host as neither published
