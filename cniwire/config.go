@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/berth-net/berth/internal/coldjson"
 	"github.com/berth-net/berth/plugins"
 	"github.com/berth-net/berth/plugins/cniresult"
 )
@@ -96,7 +97,7 @@ func decodePrev(raw json.RawMessage, version string) (*plugins.Result, error) {
 	if !given || string(own) == `""` || isNull(own) {
 		keys["cniVersion"] = json.RawMessage(`"` + version + `"`)
 		var err error
-		if raw, err = json.Marshal(keys); err != nil {
+		if raw, err = coldjson.Marshal(keys); err != nil {
 			return nil, plugins.Errorf(plugins.CodeDecode, "prevResult: %w", err)
 		}
 	} else if err := unmarshal("prevResult.cniVersion", own, &version); err != nil {
@@ -118,7 +119,7 @@ func isNull(raw json.RawMessage) bool { return len(raw) == 0 || string(raw) == "
 // unmarshal decodes the value of a key, and names the key below it that does
 // not fit.
 func unmarshal(key string, raw []byte, into any) error {
-	err := json.Unmarshal(raw, into)
+	err := coldjson.Unmarshal(raw, into)
 	if err == nil {
 		return nil
 	}

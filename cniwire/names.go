@@ -3,11 +3,11 @@ package cniwire
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"time"
 
 	"github.com/berth-net/berth/agent/api"
 	"github.com/berth-net/berth/endpoint"
+	"github.com/berth-net/berth/internal/coldjson"
 	"github.com/berth-net/berth/plugins"
 	"github.com/berth-net/berth/state"
 )
@@ -46,5 +46,5 @@ func wantsNames(config []byte) bool {
 	var c struct {
 		Names bool `json:"names"`
 	}
-	return json.Unmarshal(config, &c) == nil && c.Names
+	return coldjson.Unmarshal(config, &c) == nil && c.Names
 }

@@ -1,10 +1,10 @@
 package cniwire
 
 import (
-	"encoding/json"
 	"errors"
 	"strings"
 
+	"github.com/berth-net/berth/internal/coldjson"
 	"github.com/berth-net/berth/plugins"
 )
 
@@ -40,7 +40,7 @@ func errorJSON(err error, version string) []byte {
 }
 
 func marshal(v any) ([]byte, error) {
-	out, err := json.Marshal(v)
+	out, err := coldjson.Marshal(v)
 	if err != nil {
 		return nil, err
 	}

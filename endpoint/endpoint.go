@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/berth-net/berth/internal/coldjson"
 	"github.com/berth-net/berth/netns"
 	"github.com/berth-net/berth/plugins"
 	"github.com/berth-net/berth/state"
@@ -100,7 +101,7 @@ func Put(tx *state.Tx, r *Record) error {
 	if err != nil {
 		return fmt.Errorf("record endpoint %s: %w", r.Key, err)
 	}
-	raw, err := json.Marshal(r)
+	raw, err := coldjson.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("encode endpoint %s: %w", r.Key, err)
 	}
@@ -120,7 +121,11 @@ func Get(tx *state.Tx, k Key) (*Record, error) {
 	if raw == nil {
 		return nil, fmt.Errorf("read endpoint %s: %w", k, ErrNotFound)
 	}
-	return decode(k.String(), raw)
+	r := new(Record)
+	if err := coldjson.Unmarshal(raw, r); err != nil {
+		return nil, fmt.Errorf("decode endpoint %s: %w", k, err)
+	}
+	return r, nil
 }
 
 // Delete erases one record. One that is not there is success.
@@ -149,9 +154,9 @@ func List(tx *state.Tx, network string) ([]*Record, error) {
 	var records []*Record
 	c := b.Cursor()
 	for k, raw := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, raw = c.Next() {
-		r, err := decode(string(bytes.ReplaceAll(k, []byte(separator), []byte("/"))), raw)
-		if err != nil {
-			return nil, err
+		r := new(Record) // of the many that a list may have, each costs less here than by coldjson
+		if err := json.Unmarshal(raw, r); err != nil {
+			return nil, fmt.Errorf("decode endpoint %s: %w", bytes.ReplaceAll(k, []byte(separator), []byte("/")), err)
 		}
 		records = append(records, r)
 	}
@@ -172,14 +177,6 @@ func Walk(tx *state.Tx, visit func(k Key, raw []byte) error) error {
 		}
 		return visit(Key{Network: parts[0], ContainerID: parts[1], IfName: parts[2]}, raw)
 	})
-}
-
-func decode(name string, raw []byte) (*Record, error) {
-	r := new(Record)
-	if err := json.Unmarshal(raw, r); err != nil {
-		return nil, fmt.Errorf("decode endpoint %s: %w", name, err)
-	}
-	return r, nil
 }
 
 // Has tells whether there is a record, at less cost than Get.

@@ -2,13 +2,13 @@ package firewall
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 
 	"github.com/berth-net/berth/endpoint"
+	"github.com/berth-net/berth/internal/coldjson"
 	"github.com/berth-net/berth/plugins"
 	"github.com/berth-net/berth/state"
 )
@@ -37,7 +37,7 @@ func ClaimPorts(tx *state.Tx, key endpoint.Key, ports []plugins.PortMapping) err
 	if err != nil {
 		return fmt.Errorf("claim host ports: %w", err)
 	}
-	mine, err := json.Marshal(ports)
+	mine, err := coldjson.Marshal(ports)
 	if err != nil {
 		return fmt.Errorf("claim host ports: %w", err)
 	}
@@ -87,7 +87,7 @@ func ReleasePorts(tx *state.Tx, key endpoint.Key) error {
 		return nil
 	}
 	var ports []plugins.PortMapping
-	if err := json.Unmarshal(raw, &ports); err != nil {
+	if err := coldjson.Unmarshal(raw, &ports); err != nil {
 		return fmt.Errorf("release host ports of %s: %w", key, err)
 	}
 	for i := range ports {
@@ -121,7 +121,7 @@ func readClaims(b bucket, port []byte) (claims []claim, err error) {
 	if raw == nil {
 		return nil, nil
 	}
-	if err := json.Unmarshal(raw, &claims); err != nil {
+	if err := coldjson.Unmarshal(raw, &claims); err != nil {
 		return nil, fmt.Errorf("read claims of host port: %w", err)
 	}
 	return claims, nil
@@ -131,7 +131,7 @@ func writeClaims(b bucket, port []byte, claims []claim) error {
 	if len(claims) == 0 {
 		return b.Delete(port)
 	}
-	raw, err := json.Marshal(claims)
+	raw, err := coldjson.Marshal(claims)
 	if err != nil {
 		return fmt.Errorf("claim host port: %w", err)
 	}

@@ -1,8 +1,6 @@
 package ipam
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -10,6 +8,7 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/endpoint"
+	"github.com/berth-net/berth/internal/coldjson"
 	"github.com/berth-net/berth/netns"
 	"github.com/berth-net/berth/plugins"
 	"github.com/berth-net/berth/state"
@@ -179,14 +178,14 @@ func (x index) owner(h holder) (o owner, err error) {
 	if raw == nil {
 		return o, nil
 	}
-	if err := json.NewDecoder(bytes.NewReader(raw)).Decode(&o); err != nil {
+	if err := coldjson.Unmarshal(raw, &o); err != nil {
 		return o, fmt.Errorf("decode leases of container %s: %w", h.container, err)
 	}
 	return o, nil
 }
 
 func (x index) putOwner(h holder, o owner) error {
-	raw, err := json.Marshal(o)
+	raw, err := coldjson.Marshal(o)
 	if err != nil {
 		return err
 	}

@@ -2,11 +2,11 @@ package ipam
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"net"
 	"net/netip"
 
+	"github.com/berth-net/berth/internal/coldjson"
 	"github.com/berth-net/berth/plugins"
 	"github.com/berth-net/berth/plugins/resolvconf"
 )
@@ -67,7 +67,7 @@ func parse(raw, ipRanges []byte) (*Config, error) {
 	var kind struct {
 		Type string `json:"type"`
 	}
-	if err := json.Unmarshal(raw, &kind); err != nil {
+	if err := coldjson.Unmarshal(raw, &kind); err != nil {
 		return nil, err
 	}
 	if kind.Type == "" {
@@ -78,7 +78,7 @@ func parse(raw, ipRanges []byte) (*Config, error) {
 		return c, nil
 	}
 	var w wireConfig
-	if err := json.Unmarshal(raw, &w); err != nil {
+	if err := coldjson.Unmarshal(raw, &w); err != nil {
 		return nil, err
 	}
 	return c, c.fill(&w, ipRanges)
@@ -114,7 +114,7 @@ func (c *Config) fill(w *wireConfig, ipRanges []byte) (err error) {
 func (w *wireConfig) rangeSets(ipRanges []byte) ([]RangeSet, error) {
 	var wire [][]wireRange
 	if len(bytes.TrimSpace(ipRanges)) > 0 {
-		if err := json.Unmarshal(ipRanges, &wire); err != nil {
+		if err := coldjson.Unmarshal(ipRanges, &wire); err != nil {
 			return nil, fmt.Errorf("runtimeConfig.ipRanges: %w", err)
 		}
 	}

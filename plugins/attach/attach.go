@@ -14,6 +14,7 @@ import (
 
 	"github.com/berth-net/berth/endpoint"
 	"github.com/berth-net/berth/firewall"
+	"github.com/berth-net/berth/internal/coldjson"
 	"github.com/berth-net/berth/ipam"
 	"github.com/berth-net/berth/netns"
 	"github.com/berth-net/berth/plugins"
@@ -119,7 +120,7 @@ func ipRanges(config []byte) []byte {
 		} `json:"runtimeConfig"`
 	}
 	// What cannot be decoded the driver has refused already.
-	if json.Unmarshal(config, &c) != nil {
+	if coldjson.Unmarshal(config, &c) != nil {
 		return nil
 	}
 	return c.RuntimeConfig.IPRanges
@@ -131,7 +132,7 @@ func dnsOf(config []byte) plugins.DNS {
 		DNS plugins.DNS `json:"dns"`
 	}
 	// What cannot be decoded the driver has refused already, or does not have.
-	if json.Unmarshal(config, &c) != nil {
+	if coldjson.Unmarshal(config, &c) != nil {
 		return plugins.DNS{}
 	}
 	return c.DNS
@@ -284,7 +285,7 @@ func newRecord(req *plugins.Request, id netns.ID, spec Spec) (*endpoint.Record, 
 		Config: req.Config, Path: req.Path, Args: req.Args.Raw, HostIfName: spec.HostIfName, Ports: spec.Ports, Aliases: req.Runtime.Aliases,
 	}
 	if spec.Driven != nil {
-		raw, err := json.Marshal(spec.Driven)
+		raw, err := coldjson.Marshal(spec.Driven)
 		if err != nil {
 			return nil, fmt.Errorf("encode record of %s: %w", r.Key, err)
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/berth-net/berth/endpoint"
+	"github.com/berth-net/berth/internal/coldjson"
 	"github.com/berth-net/berth/ipam"
 	"github.com/berth-net/berth/plugins"
 	"github.com/berth-net/berth/plugins/cniresult"
@@ -89,7 +90,7 @@ func AddressStatus(ctx context.Context, store *state.Store, net *plugins.Network
 	var c struct {
 		IPAM json.RawMessage `json:"ipam"`
 	}
-	if err := json.Unmarshal(net.Config, &c); err != nil {
+	if err := coldjson.Unmarshal(net.Config, &c); err != nil {
 		return plugins.Errorf(plugins.CodeDecode, "configuration: %w", err)
 	}
 	if kind := delegateOf(net.Config); kind != "" {
@@ -120,7 +121,7 @@ func delegateOf(config []byte) string {
 		} `json:"ipam"`
 	}
 	// What cannot be decoded now could not be when Add was called.
-	if json.Unmarshal(config, &c) != nil {
+	if coldjson.Unmarshal(config, &c) != nil {
 		return ""
 	}
 	if kind := (&ipam.Config{Type: c.IPAM.Type}); !kind.Embedded() {

@@ -2,9 +2,9 @@ package attach
 
 import (
 	"context"
-	"encoding/json"
 
 	"github.com/berth-net/berth/endpoint"
+	"github.com/berth-net/berth/internal/coldjson"
 	"github.com/berth-net/berth/plugins"
 	"github.com/berth-net/berth/state"
 )
@@ -18,7 +18,7 @@ func NoDevice(req *plugins.Request) error {
 			Type string `json:"type"`
 		} `json:"ipam"`
 	}
-	if err := json.Unmarshal(req.Config, &conf); err != nil {
+	if err := coldjson.Unmarshal(req.Config, &conf); err != nil {
 		return plugins.Errorf(plugins.CodeDecode, "configuration: %w", err)
 	}
 	what := ""

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/berth-net/berth/internal/coldjson"
 	"github.com/berth-net/berth/netdev"
 	"github.com/berth-net/berth/plugins"
 )
@@ -50,7 +51,7 @@ const defaultBridge = "cni0"
 // parse decodes and validates everything before anything is touched.
 func parse(raw []byte) (*Config, error) {
 	c := &Config{Bridge: defaultBridge}
-	if err := json.Unmarshal(raw, c); err != nil {
+	if err := coldjson.Unmarshal(raw, c); err != nil {
 		return nil, plugins.Errorf(plugins.CodeDecode, "decode bridge configuration: %w", err)
 	}
 	if err := c.validate(); err != nil {
@@ -71,7 +72,7 @@ func (c *Config) validate() error {
 		Type string `json:"type"`
 	}
 	if len(c.IPAM) > 0 {
-		if err := json.Unmarshal(c.IPAM, &ipam); err != nil {
+		if err := coldjson.Unmarshal(c.IPAM, &ipam); err != nil {
 			return fmt.Errorf("ipam: %w", err)
 		}
 	}

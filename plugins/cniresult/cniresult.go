@@ -29,23 +29,33 @@ func Decode(raw []byte) (*plugins.Result, error) {
 // Encode writes a result as the given specification version has it. What an
 // older version has no words for is left out.
 func Encode(r *plugins.Result, version string) ([]byte, error) {
-	converted, err := asVersion(r, version)
-	if err != nil {
-		return nil, fmt.Errorf("convert result to version %s: %w", version, err)
+	for i, ip := range r.IPs {
+		if !ip.Address.IsValid() || ip.Interface >= len(r.Interfaces) {
+			return nil, fmt.Errorf("encode result: ips[%d]: address %s of interface %d is not valid", i, ip.Address, ip.Interface)
+		}
 	}
-	raw, err := json.Marshal(converted)
+	encode := encodeOld
+	if version == "1.0.0" || version == "1.1.0" {
+		encode = encodeNew
+	}
+	raw, err := encode(r, version)
 	if err != nil {
 		return nil, fmt.Errorf("encode result: %w", err)
 	}
 	return raw, nil
 }
 
-func asVersion(r *plugins.Result, version string) (types.Result, error) {
-	for i, ip := range r.IPs {
-		if !ip.Address.IsValid() || ip.Interface >= len(r.Interfaces) {
-			return nil, fmt.Errorf("ips[%d]: address %s of interface %d is not valid", i, ip.Address, ip.Interface)
-		}
+// encodeOld is Encode by the CNI project's library, which can say any result
+// in any version.
+func encodeOld(r *plugins.Result, version string) ([]byte, error) {
+	converted, err := asVersion(r, version)
+	if err != nil {
+		return nil, fmt.Errorf("convert to version %s: %w", version, err)
 	}
+	return json.Marshal(converted)
+}
+
+func asVersion(r *plugins.Result, version string) (types.Result, error) {
 	// The library refuses to convert a result without addresses to 0.2.0 and
 	// before, although "ip4" and "ip6" are both optional there.
 	if len(r.IPs) == 0 && (version == "0.1.0" || version == "0.2.0") {

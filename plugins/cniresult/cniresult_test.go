@@ -1,6 +1,8 @@
-package cniresult_test
+package cniresult
 
 import (
+	"encoding/json"
+	"errors"
 	"net"
 	"net/netip"
 	"reflect"
@@ -8,7 +10,6 @@ import (
 	"testing"
 
 	"github.com/berth-net/berth/plugins"
-	"github.com/berth-net/berth/plugins/cniresult"
 )
 
 func sample() *plugins.Result {
@@ -32,11 +33,11 @@ func sample() *plugins.Result {
 
 func TestRoundTrip(t *testing.T) {
 	t.Parallel()
-	raw, err := cniresult.Encode(sample(), "1.1.0")
+	raw, err := Encode(sample(), "1.1.0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := cniresult.Decode(raw)
+	got, err := Decode(raw)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,11 +49,11 @@ func TestRoundTrip(t *testing.T) {
 func TestEveryVersionKeepsAddresses(t *testing.T) {
 	t.Parallel()
 	for _, version := range []string{"0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"} {
-		raw, err := cniresult.Encode(sample(), version)
+		raw, err := Encode(sample(), version)
 		if err != nil {
 			t.Fatalf("%s: %v", version, err)
 		}
-		got, err := cniresult.Decode(raw)
+		got, err := Decode(raw)
 		if err != nil {
 			t.Fatalf("%s: %v\n%s", version, err, raw)
 		}
@@ -67,13 +68,45 @@ func TestEveryVersionKeepsAddresses(t *testing.T) {
 func TestEveryVersionTakesAResultWithoutAddresses(t *testing.T) {
 	t.Parallel()
 	for _, version := range []string{"0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"} {
-		raw, err := cniresult.Encode(&plugins.Result{DNS: sample().DNS}, version)
+		raw, err := Encode(&plugins.Result{DNS: sample().DNS}, version)
 		if err != nil {
 			t.Fatalf("%s: %v", version, err)
 		}
-		got, err := cniresult.Decode(raw)
+		got, err := Decode(raw)
 		if err != nil || !reflect.DeepEqual(got.DNS, sample().DNS) {
 			t.Errorf("%s: %+v, %v from %s", version, got, err, raw)
+		}
+	}
+}
+
+// TestTheNewVersionsAreTheLibrarys holds what we write ourselves to what the
+// CNI project's types write.
+func TestTheNewVersionsAreTheLibrarys(t *testing.T) {
+	t.Parallel()
+	zero := 0
+	for name, r := range map[string]*plugins.Result{
+		"whole": sample(), "empty": {}, "only DNS": {DNS: plugins.DNS{Options: []string{"ndots:1"}, Domain: "<x>"}},
+		"strange": {
+			Interfaces: []plugins.Interface{{SocketPath: "/s", PCIID: "0000:00:1f.6"}},
+			Routes:     []plugins.Route{{Dst: netip.MustParsePrefix("::/0"), Gateway: netip.MustParseAddr("fe80::1"), Table: &zero}},
+		},
+	} {
+		for _, version := range []string{"1.0.0", "1.1.0"} {
+			own, err := encodeNew(r, version)
+			if err != nil {
+				t.Fatal(err)
+			}
+			librarys, err := encodeOld(r, version)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got, want any
+			if err := errors.Join(json.Unmarshal(own, &got), json.Unmarshal(librarys, &want)); err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("%s in version %s:\n%s\nof the library\n%s", name, version, own, librarys)
+			}
 		}
 	}
 }
@@ -81,7 +114,7 @@ func TestEveryVersionTakesAResultWithoutAddresses(t *testing.T) {
 func TestNewsStayOutOfOlderVersions(t *testing.T) {
 	t.Parallel()
 	for _, version := range []string{"0.3.0", "0.3.1", "0.4.0", "1.0.0"} {
-		raw, err := cniresult.Encode(sample(), version)
+		raw, err := Encode(sample(), version)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -105,7 +138,7 @@ func TestHostileResultsAreRefused(t *testing.T) {
 		`{"cniVersion":"1.0.0","ips":[{"interface":3,"address":"10.0.0.1/24"}]}`:       "interface 3",
 		`{"cniVersion":"1.0.0","interfaces":[{"name":"e"}],"ips":[{"address":"abc"}]}`: "abc",
 	} {
-		if _, err := cniresult.Decode([]byte(raw)); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Decode([]byte(raw)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want one with %q", raw, err, want)
 		}
 	}

@@ -1,11 +1,11 @@
 package dhcp
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"strconv"
 
+	"github.com/berth-net/berth/internal/coldjson"
 	"github.com/berth-net/berth/plugins"
 )
 
@@ -42,7 +42,7 @@ func parse(raw []byte) (config, error) {
 	var c struct {
 		IPAM config `json:"ipam"`
 	}
-	if err := json.Unmarshal(raw, &c); err != nil {
+	if err := coldjson.Unmarshal(raw, &c); err != nil {
 		return c.IPAM, plugins.Errorf(plugins.CodeDecode, "decode ipam: %w", err)
 	}
 	if c.IPAM.Socket == "" {

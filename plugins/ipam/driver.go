@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/berth-net/berth/endpoint"
+	"github.com/berth-net/berth/internal/coldjson"
 	leases "github.com/berth-net/berth/ipam"
 	"github.com/berth-net/berth/plugins"
 	"github.com/berth-net/berth/state"
@@ -56,7 +57,7 @@ func parse(raw []byte) (*leases.Config, error) {
 			IPRanges json.RawMessage `json:"ipRanges"`
 		} `json:"runtimeConfig"`
 	}
-	if err := json.Unmarshal(raw, &conf); err != nil {
+	if err := coldjson.Unmarshal(raw, &conf); err != nil {
 		return nil, plugins.Errorf(plugins.CodeDecode, "configuration: %w", err)
 	}
 	if len(conf.IPAM) == 0 {

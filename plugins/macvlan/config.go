@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 
+	"github.com/berth-net/berth/internal/coldjson"
 	"github.com/berth-net/berth/netdev"
 	"github.com/berth-net/berth/plugins"
 )
@@ -30,7 +31,7 @@ type config struct {
 // host. Its errors name the key and carry CodeInvalidConfig.
 func parse(raw []byte) (*config, error) {
 	c := new(config)
-	if err := json.Unmarshal(raw, c); err != nil {
+	if err := coldjson.Unmarshal(raw, c); err != nil {
 		return nil, plugins.Errorf(plugins.CodeDecode, "decode macvlan configuration: %w", err)
 	}
 	if c.Mode == "" {
@@ -91,7 +92,7 @@ func withoutIPAM(raw json.RawMessage) (bool, error) {
 	var kind struct {
 		Type string `json:"type"`
 	}
-	if err := json.Unmarshal(raw, &kind); err != nil {
+	if err := coldjson.Unmarshal(raw, &kind); err != nil {
 		return false, plugins.Errorf(plugins.CodeDecode, "decode ipam: %w", err)
 	}
 	return kind.Type == "", nil

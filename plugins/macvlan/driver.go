@@ -5,10 +5,10 @@ package macvlan
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/berth-net/berth/endpoint"
+	"github.com/berth-net/berth/internal/coldjson"
 	"github.com/berth-net/berth/netdev"
 	"github.com/berth-net/berth/plugins"
 	"github.com/berth-net/berth/plugins/attach"
@@ -43,7 +43,7 @@ type driven struct {
 func (o driven) shares() bool { return o.Made || o.HostAccess }
 
 func drivenOf(r *endpoint.Record) (d driven, err error) {
-	if err = json.Unmarshal(r.Driven, &d); err != nil {
+	if err = coldjson.Unmarshal(r.Driven, &d); err != nil {
 		err = fmt.Errorf("decode record of %s: %w", r.Key, err)
 	}
 	return d, err

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/berth-net/berth/internal/coldjson"
 	"github.com/berth-net/berth/netdev"
 	"github.com/berth-net/berth/plugins"
 )
@@ -57,7 +58,7 @@ type Config struct {
 // parse decodes and validates the configuration without looking at the host.
 func parse(net *plugins.Network) (*Config, error) {
 	c := &Config{network: net.Name}
-	if err := json.Unmarshal(net.Config, c); err != nil {
+	if err := coldjson.Unmarshal(net.Config, c); err != nil {
 		return nil, plugins.Errorf(plugins.CodeDecode, "decode overlay configuration of network %s: %w", net.Name, err)
 	}
 	c.setDefaults()
@@ -258,7 +259,7 @@ func hashMAC(first byte, of []byte) net.HardwareAddr {
 // agents keep in etcd.
 func OfCluster(raw []byte) bool {
 	c := new(Config)
-	if json.Unmarshal(raw, c) != nil {
+	if coldjson.Unmarshal(raw, c) != nil {
 		return false
 	}
 	c.setDefaults()

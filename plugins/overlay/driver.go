@@ -15,6 +15,7 @@ import (
 
 	"github.com/berth-net/berth/endpoint"
 	"github.com/berth-net/berth/firewall"
+	"github.com/berth-net/berth/internal/coldjson"
 	"github.com/berth-net/berth/ipam"
 	"github.com/berth-net/berth/netdev"
 	"github.com/berth-net/berth/plugins"
@@ -160,7 +161,7 @@ func drivenOf(r *endpoint.Record) (was driven, err error) {
 	if r == nil || len(r.Driven) == 0 {
 		return was, nil
 	}
-	if err = json.Unmarshal(r.Driven, &was); err != nil {
+	if err = coldjson.Unmarshal(r.Driven, &was); err != nil {
 		err = fmt.Errorf("decode record of %s: %w", r.Key, err)
 	}
 	return was, err
