@@ -3,6 +3,8 @@ package coldjson
 import (
 	"encoding/json"
 	"reflect"
+	"strconv"
+	"unicode/utf8"
 )
 
 // Marshal is json.Marshal.
@@ -30,14 +32,31 @@ func encode(to []byte, v reflect.Value) ([]byte, error) {
 	return append(to, '}'), err
 }
 
-// encodeLeaf leaves a value to encoding/json, by its address where it has one,
-// because methods of a pointer count there too.
+// encodeLeaf writes a plain string or number, and leaves any other value to
+// encoding/json, by its address where it has one, because methods of a pointer
+// count there too.
 func encodeLeaf(to []byte, v reflect.Value) ([]byte, error) {
+	if v.Kind() == reflect.String && v.Type().PkgPath() == "" && plain(v.String()) {
+		return append(append(append(to, '"'), v.String()...), '"'), nil
+	}
+	if v.CanInt() && v.Type().PkgPath() == "" {
+		return strconv.AppendInt(to, v.Int(), 10), nil
+	}
 	if v.CanAddr() {
 		v = v.Addr()
 	}
 	raw, err := json.Marshal(v.Interface())
 	return append(to, raw...), err
+}
+
+// plain tells whether a string is written as it is. A few more are.
+func plain(s string) bool {
+	for _, c := range []byte(s) {
+		if c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' || c == 0x7f {
+			return false
+		}
+	}
+	return true
 }
 
 func encodeArray(to []byte, v reflect.Value) (_ []byte, err error) {
@@ -65,9 +84,8 @@ func encodeFields(to []byte, v reflect.Value) (_ []byte, err error) {
 			if to[len(to)-1] != '{' {
 				to = append(to, ',')
 			}
-			if to, err = encodeLeaf(to, reflect.ValueOf(f.name)); err == nil {
-				to, err = encode(append(to, ':'), value)
-			}
+			to = append(append(append(to, '"'), f.name...), `":`...)
+			to, err = encode(to, value)
 		}
 		if err != nil {
 			return nil, err

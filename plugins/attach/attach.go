@@ -4,6 +4,7 @@
 package attach
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -120,7 +121,7 @@ func ipRanges(config []byte) []byte {
 		} `json:"runtimeConfig"`
 	}
 	// What cannot be decoded the driver has refused already.
-	if coldjson.Unmarshal(config, &c) != nil {
+	if !mentions(config, "ipranges") || coldjson.Unmarshal(config, &c) != nil {
 		return nil
 	}
 	return c.RuntimeConfig.IPRanges
@@ -132,10 +133,17 @@ func dnsOf(config []byte) plugins.DNS {
 		DNS plugins.DNS `json:"dns"`
 	}
 	// What cannot be decoded the driver has refused already, or does not have.
-	if coldjson.Unmarshal(config, &c) != nil {
+	if !mentions(config, "dns") || coldjson.Unmarshal(config, &c) != nil {
 		return plugins.DNS{}
 	}
 	return c.DNS
+}
+
+// mentions tells whether a key, given in lower case, may be in the
+// configuration. Most have none of those that are asked for, and to look costs
+// less than to decode.
+func mentions(config []byte, key string) bool {
+	return bytes.Contains(bytes.ToLower(config), []byte(`"`+key+`"`)) || bytes.Contains(config, []byte(`\u`))
 }
 
 // isTaken tells the errors that the end of another attachment may cure.

@@ -100,14 +100,19 @@ func policy(r *endpoint.Record) (*firewall.Network, *firewall.Endpoint, *Config,
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("read record of %s: %w", r.Key, err)
 	}
-	e := &firewall.Endpoint{Masquerade: conf.IPMasq, Ports: r.Ports, Strict: conf.StrictPublish}
+	return conf.network(), conf.endpoint(r), conf, nil
+}
+
+// endpoint is the packet filter's view of an attachment.
+func (c *Config) endpoint(r *endpoint.Record) *firewall.Endpoint {
+	e := &firewall.Endpoint{Masquerade: c.IPMasq, Ports: r.Ports, Strict: c.StrictPublish}
 	for _, p := range r.Addresses {
 		e.Addresses = append(e.Addresses, p.Addr())
 	}
-	if conf.MACSpoofCheck {
+	if c.MACSpoofCheck {
 		e.Port, e.MAC = r.HostIfName, []byte(r.MAC)
 	}
-	return conf.network(), e, conf, nil
+	return e
 }
 
 // network is the packet filter's view of the configuration. Containers that

@@ -239,16 +239,13 @@ func (w *wiring) routes() []plugins.Route {
 
 // protect puts the container into the packet filter.
 func (w *wiring) protect() error {
-	n, e, conf, err := policy(w.a.Record)
-	if err != nil {
-		return err
-	}
-	fw, err := firewall.Open(conf.backend())
+	fw, err := firewall.Open(w.conf.backend())
 	if err != nil {
 		return err
 	}
 	w.a.OnAbort(func() error { return removeRules(w.a.Record) })
-	if err := fw.Add(n, e); err != nil {
+	e := w.conf.endpoint(w.a.Record)
+	if err := fw.Add(w.conf.network(), e); err != nil {
 		return err
 	}
 	return firewall.FlushUDP(e.Ports)
