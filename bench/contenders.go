@@ -144,6 +144,9 @@ func (c *contender) run(cmd *exec.Cmd) ([]byte, error) {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
+	if cmd.ProcessState == nil { // it did not start
+		return nil, fmt.Errorf("%w: run make build first", err)
+	}
 	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
 		resultsLock.Lock()
 		c.peak = max(c.peak, usage.Maxrss)
