@@ -8,21 +8,31 @@ import (
 	"github.com/berth-net/berth/plugins"
 )
 
+// With br_netfilter, which is part of some kernels or loaded on a host of
+// Kubernetes, packets are translated elsewhere.
 func TestPublishedPortsFromEverywhere(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	conf := config(1, `"ipMasq":true,"hairpinMode":true,`)
+	eachBackend(t, func(t *testing.T, backend string) {
+		for _, brNetfilter := range []string{"0", "1"} {
+			t.Run("br_netfilter="+brNetfilter, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t)
+				w.brNetfilter(brNetfilter)
+				w.reachPorts(with(backend))
+			})
+		}
+	})
+}
+
+func (w *world) reachPorts(keys string) {
+	conf := config(1, `"ipMasq":true,"hairpinMode":true,`+keys)
 	c1, c2, other := w.host.NewContainer("c1"), w.host.NewContainer("c2"), w.host.NewContainer("other")
-	// With br_netfilter, which is part of this kernel or loaded on a host of
-	// Kubernetes, IPv6 drops what comes back to ::1 from a bridge.
-	w.host.Try("sysctl", "-w", "net.bridge.bridge-nf-call-ip6tables=0")
 	req := request(c1, "front", conf, plugins.PortMapping{HostPort: 8080, ContainerPort: 80, Protocol: "tcp"})
 	r1 := w.add(req)
 	r2 := w.add(request(c2, "front", conf))
-	r3 := w.add(request(other, "back", config(2, `"ipMasq":true,`)))
-	serve(t, c1.Host, 80)
+	r3 := w.add(request(other, "back", config(2, `"ipMasq":true,`+keys)))
+	serve(w.T, c1.Host, 80)
 	if err := w.check(req); err != nil {
-		t.Error(err)
+		w.Error(err)
 	}
 	for _, is4 := range []bool{true, false} {
 		host, lan, loopback := "192.0.2.1", "192.0.2.2", "127.0.0.1"

@@ -78,6 +78,9 @@ func checkHost(r *endpoint.Record, conf *Config) error {
 	case port.Port.Isolated != nil && *port.Port.Isolated != isolated:
 		return differs("isolation of "+port.Name, !isolated, isolated)
 	}
+	if err := checkShortcut(c, r, conf); err != nil {
+		return err
+	}
 	if err := checkVLANs(c, conf, bridge, port, conf.memberships()); err != nil || !conf.IsGateway || r.Result == nil {
 		return err
 	}

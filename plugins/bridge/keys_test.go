@@ -111,28 +111,3 @@ func TestBindAddress(t *testing.T) {
 		t.Errorf("a port on a stranger's address: %v", err)
 	}
 }
-
-func TestPortOnIPv6LoopbackIsRefusedBesideBrNetfilter(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	if out, err := w.host.Try("sysctl", "-w", "net.bridge.bridge-nf-call-ip6tables=1"); err != nil {
-		t.Skipf("kernel without br_netfilter (CONFIG_BRIDGE_NETFILTER): %s", out)
-	}
-	c := w.host.NewContainer("c1")
-	loopback := func(keys string, hostIP netip.Addr) *plugins.Request {
-		return request(c, "front", config(1, keys), plugins.PortMapping{HostIP: hostIP, HostPort: 8080, ContainerPort: 80, Protocol: "tcp"})
-	}
-	for _, req := range []*plugins.Request{loopback("", netip.IPv6Loopback()), loopback(`"bindAddress":["::1"],`, netip.Addr{})} {
-		if _, err := w.tryAdd(req); err == nil || !strings.Contains(err.Error(), "net.bridge.bridge-nf-call-ip6tables") {
-			t.Errorf("a port on ::1 alone: %v", err)
-		}
-	}
-	both := loopback(`"bindAddress":["127.0.0.1","::1"],`, netip.Addr{})
-	w.add(both)
-	w.del(both)
-	w.host.Run("sysctl", "-w", "net.bridge.bridge-nf-call-ip6tables=0")
-	w.add(loopback("", netip.IPv6Loopback()))
-	serve(t, c.Host, 80)
-	w.reaches(w.host, "[::1]:8080", "")
-	w.cannotReach(w.lan, "[2001:db8::1]:8080")
-}

@@ -93,12 +93,6 @@ func (c combination) run(t *testing.T) {
 		ports = []plugins.PortMapping{{HostPort: 8080, ContainerPort: 80, Protocol: "tcp"}, {HostPort: 8081, ContainerPort: 80, Protocol: "tcp"}}
 	}
 	req := request(a, "front", c.config(1), ports...)
-	if c.apart {
-		// With br_netfilter, which is part of this kernel or loaded on a host
-		// of Kubernetes, a neighbour's packet to a published port is bridged,
-		// from one isolated port to another.
-		w.withoutBrNetfilter()
-	}
 	// INPUT rules are for strict ports, and none other.
 	w.host.Run("nft", "add table inet admin; add chain inet admin in { type filter hook input priority filter; }; add rule inet admin in tcp dport 8081 drop")
 	ra, rb := w.add(req), w.add(request(b, "front", c.config(1)))

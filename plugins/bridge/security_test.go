@@ -214,7 +214,7 @@ func TestInternalNetworkHasNoWayOut(t *testing.T) {
 func TestContainersKeptApart(t *testing.T) {
 	eachBackend(t, func(t *testing.T, backend string) {
 		w := newWorld(t)
-		w.withoutBrNetfilter() // which would hand the rules what is bridged, too
+		w.brNetfilter("0") // which would hand the rules what is bridged, too
 		c, d := w.host.NewContainer("c"), w.host.NewContainer("d")
 		conf := config(1, `"icc":false,"isolate":false,"hairpinMode":true,`+with(backend))
 		rc := w.add(request(c, "front", conf))

@@ -248,6 +248,9 @@ func (w *wiring) protect() error {
 	if err := fw.Add(w.conf.network(), e); err != nil {
 		return err
 	}
+	if err := shorten(w.host, w.a.Record, w.conf); err != nil {
+		return err
+	}
 	return firewall.FlushUDP(e.Ports)
 }
 

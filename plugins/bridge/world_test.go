@@ -33,10 +33,14 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// withoutBrNetfilter keeps bridged packets from the packet filter of IP. Some
-// kernels, and hosts of Kubernetes, hand them over.
-func (w *world) withoutBrNetfilter() {
-	w.host.Try("sysctl", "-w", "net.bridge.bridge-nf-call-iptables=0", "net.bridge.bridge-nf-call-ip6tables=0")
+// brNetfilter has bridged packets handed to the packet filter of IP, "1", or
+// kept from it, "0", which a kernel without it does anyway.
+func (w *world) brNetfilter(value string) {
+	w.Helper()
+	out, err := w.host.Try("sysctl", "-w", "net.bridge.bridge-nf-call-iptables="+value, "net.bridge.bridge-nf-call-ip6tables="+value)
+	if err != nil && value == "1" {
+		w.Skipf("kernel without br_netfilter (CONFIG_BRIDGE_NETFILTER): %s", out)
+	}
 }
 
 // config is a network's configuration with more keys, each with a comma

@@ -1,0 +1,134 @@
+package bridge
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/berth-net/berth/endpoint"
+	"github.com/berth-net/berth/firewall"
+	"github.com/berth-net/berth/netdev"
+	"github.com/berth-net/berth/plugins"
+)
+
+// br_netfilter translates a packet while it is still on the bridge. Then an
+// answer to ::1 comes in for that address by a device, which IPv6 drops
+// (ip6_rcv_core, net/ipv6/ip6_input.c), and a packet for a published port of
+// the same network is bridged from one port to the other, which isolated ports
+// forbid (br_nf_pre_routing_finish, net/bridge/br_netfilter_hooks.c). A
+// shortcut past it has the bridge's device translate, as without br_netfilter.
+
+// wantsShortcut tells whether the attachment does not work without one.
+func (c *Config) wantsShortcut(r *endpoint.Record) bool {
+	if !c.mayShortcut() {
+		return false
+	}
+	return filtersBridged("ip6") && reachedByIPv6Loopback(r) || c.noICC() && (filtersBridged("ip") || filtersBridged("ip6"))
+}
+
+// mayShortcut: the bridge itself is the gateway.
+func (c *Config) mayShortcut() bool { return c.IsGateway && !c.vlans() }
+
+// filtersBridged tells whether br_netfilter hands over what is bridged of a
+// family, "ip" or "ip6".
+func filtersBridged(family string) bool {
+	on, err := netdev.ReadSysctl("bridge/bridge-nf-call-" + family + "tables")
+	return err == nil && on == "1"
+}
+
+func reachedByIPv6Loopback(r *endpoint.Record) bool {
+	six := false
+	for _, a := range r.Addresses {
+		six = six || a.Addr().Is6()
+	}
+	for i := range r.Ports {
+		if m := &r.Ports[i]; six && (!m.HostIP.IsValid() || m.HostIP == netip.IPv6Unspecified() || m.HostIP == netip.IPv6Loopback()) {
+			return true
+		}
+	}
+	return false
+}
+
+// shorten makes the shortcut of an attachment that wants one. A kernel that
+// cannot is an error where a port is published on ::1 by name.
+func shorten(c *netdev.Conn, r *endpoint.Record, conf *Config) error {
+	if !conf.wantsShortcut(r) {
+		return nil
+	}
+	s, err := shortcutOf(c, r, conf)
+	if err == nil {
+		err = c.AddShortcut(s)
+	}
+	if !errors.Is(err, netdev.ErrNoShortcut) {
+		return err
+	}
+	return refuseLoopback(r.Ports, err)
+}
+
+func shortcutOf(c *netdev.Conn, r *endpoint.Record, conf *Config) (*netdev.Shortcut, error) {
+	bridge, err := c.Device(conf.Bridge)
+	if err != nil {
+		return nil, err
+	}
+	port, err := c.Device(r.HostIfName)
+	if err != nil {
+		return nil, err
+	}
+	return &netdev.Shortcut{Port: port.Index, MAC: net.HardwareAddr(r.MAC), Bridge: bridge}, nil
+}
+
+func checkShortcut(c *netdev.Conn, r *endpoint.Record, conf *Config) error {
+	if !conf.wantsShortcut(r) {
+		return nil
+	}
+	s, err := shortcutOf(c, r, conf)
+	if err != nil {
+		return err
+	}
+	if ok, err := c.HasShortcut(s); ok || err != nil {
+		return err
+	}
+	return fmt.Errorf("way of %s around br_netfilter: %w; berth network reload makes it", r.HostIfName, firewall.ErrMissing)
+}
+
+// checkLoopback refuses a port on ::1 that nobody would get an answer from,
+// before anything is made.
+func checkLoopback(conf *Config, ports []plugins.PortMapping) error {
+	if conf.mayShortcut() || !filtersBridged("ip6") {
+		return nil
+	}
+	return refuseLoopback(ports, errors.New("there is a way around that only where the bridge itself is the gateway (isGateway, no vlan)"))
+}
+
+func refuseLoopback(ports []plugins.PortMapping, reason error) error {
+	for i := range ports {
+		if m := &ports[i]; m.HostIP == netip.IPv6Loopback() {
+			return plugins.Errorf(plugins.CodeInvalidConfig, "publish port [::1]:%d/%s: nobody would get an answer while net.bridge.bridge-nf-call-ip6tables is 1, and %w; "+
+				"publish it on 127.0.0.1 instead, or set net.bridge.bridge-nf-call-ip6tables=0 where nothing on this host needs it", m.HostPort, m.Protocol, reason)
+		}
+	}
+	return nil
+}
+
+// Reload makes the shortcuts that records want by now: another tool may have
+// switched br_netfilter on since.
+func (d *Driver) Reload(records []*endpoint.Record) error {
+	c, err := netdev.Dial()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	var errs []error
+	for _, r := range records {
+		if r.Driver != "bridge" {
+			continue
+		}
+		_, _, conf, err := policy(r)
+		if err == nil {
+			err = shorten(c, r, conf)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
