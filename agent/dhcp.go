@@ -57,5 +57,6 @@ func (a *Agent) readdress(ctx context.Context, k endpoint.Key, from, to netip.Pr
 	if err != nil || a.Catalogue == nil {
 		return err
 	}
-	return a.Catalogue.Reload(ctx)
+	_, err = a.Catalogue.Reload(ctx)
+	return err
 }

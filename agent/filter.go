@@ -34,7 +34,8 @@ func (a *Agent) keepFilter(ctx context.Context) error {
 		}
 	}
 	if flushed && a.Catalogue != nil {
-		errs = append(errs, a.Catalogue.Reload(ctx))
+		_, err := a.Catalogue.Reload(ctx)
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }

@@ -30,9 +30,9 @@ func checkListener(m *plugins.PortMapping, port uint16) error {
 		err := tryBind(m.Protocol, addr, port)
 		switch {
 		case errors.Is(err, unix.EADDRINUSE):
-			return plugins.Errorf(plugins.CodeTryAgain, "publish port %s: %w by %s", hostPort(m, port), ErrPortTaken, listener(m.Protocol, port))
+			return plugins.Errorf(plugins.CodeTryAgain, "publish port %s: %w by %s", hostPort(m, port), ErrPortTaken, listener(m.Protocol, addr, port))
 		case errors.Is(err, unix.EADDRNOTAVAIL) && m.HostIP.IsValid() && !m.HostIP.IsUnspecified():
-			return plugins.Errorf(plugins.CodeInvalidConfig, "portMappings: hostIP %s is no address of this host", m.HostIP)
+			return plugins.Errorf(plugins.CodeInvalidConfig, "portMappings: hostIP %s is no address of this host; leave it away to publish on all of them", m.HostIP)
 		}
 		// Whatever else a host forbids to bind is no listener.
 	}

@@ -43,37 +43,45 @@ func ClaimPorts(tx *state.Tx, key endpoint.Key, ports []plugins.PortMapping) err
 	}
 	// The caller's transaction is undone when this fails, so nothing stays.
 	for i := range ports {
-		if err := claimMapping(b, key, &ports[i]); err != nil {
+		if err := claimMapping(tx, b, key, &ports[i]); err != nil {
 			return err
 		}
 	}
 	return b.Put(ownerKey(key), mine)
 }
 
-func claimMapping(b bucket, key endpoint.Key, m *plugins.PortMapping) error {
+func claimMapping(tx *state.Tx, b bucket, key endpoint.Key, m *plugins.PortMapping) error {
 	if err := ValidateMapping(m); err != nil {
 		return err
 	}
 	for i := range count(m) {
-		if err := claimPort(b, key, m, m.HostPort+i); err != nil {
+		if err := claimPort(tx, b, key, m, m.HostPort+i); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func claimPort(b bucket, key endpoint.Key, m *plugins.PortMapping, port uint16) error {
+func claimPort(tx *state.Tx, b bucket, key endpoint.Key, m *plugins.PortMapping, port uint16) error {
 	claims, err := readClaims(b, portKey(m.Protocol, port))
 	if err != nil {
 		return err
 	}
 	for _, c := range claims {
 		if overlap(c.HostIP, m.HostIP) {
-			return plugins.Errorf(plugins.CodeTryAgain, "publish port %s: %w by container %s on network %s",
-				hostPort(m, port), ErrPortTaken, c.Owner.ContainerID, c.Owner.Network)
+			return plugins.Errorf(plugins.CodeTryAgain, "publish port %s: %w by %s", hostPort(m, port), ErrPortTaken, inWords(tx, c.Owner))
 		}
 	}
 	return writeClaims(b, portKey(m.Protocol, port), append(claims, claim{m.HostIP, key}))
+}
+
+// inWords names the container of a claim as its users do.
+func inWords(tx *state.Tx, owner endpoint.Key) string {
+	name := owner.ContainerID
+	if r, err := endpoint.Get(tx, owner); err == nil && r.Name != "" && r.Name != name {
+		name += " (" + r.Name + ")"
+	}
+	return fmt.Sprintf("container %s on network %s", name, owner.Network)
 }
 
 // ReleasePorts gives up every host port of the endpoint. None is success.

@@ -2,6 +2,7 @@ package ipam
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/berth-net/berth/endpoint"
@@ -18,8 +19,8 @@ var errTrial = errors.New("only a trial")
 func Room(store *state.Store, c *Config, network string) error {
 	nobody := endpoint.Key{Network: network} // no container has an empty id
 	err := store.Update(func(tx *state.Tx) error {
-		if _, err := Lease(tx, c, Request{Key: nobody}); err != nil && !deadHold(tx, network, err) {
-			return err
+		if _, err := lease(tx, c, Request{Key: nobody}); err != nil && !deadHold(tx, network, err) {
+			return fmt.Errorf("network %s: %w", network, err)
 		}
 		return errTrial
 	})

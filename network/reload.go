@@ -22,13 +22,28 @@ type reloader interface {
 	Reload(records []*endpoint.Record) error
 }
 
+// Reloaded is what Reload has put into the packet filter.
+type Reloaded struct{ Networks, Attachments, Ports int }
+
+func (r *Reloaded) count(list []firewall.Attachment) {
+	seen := map[string]bool{}
+	for i := range list {
+		seen[list[i].Network.Bridge] = true
+		for j := range list[i].Endpoint.Ports {
+			r.Ports += max(1, int(list[i].Endpoint.Ports[j].Count))
+		}
+	}
+	r.Networks += len(seen)
+	r.Attachments += len(list)
+}
+
 // Reload makes the packet filter anew from the records, after something else
 // has flushed it. Connections that are open stay. Each backend changes in one
 // transaction; a record that does not decode is left out and told.
-func (c *Catalogue) Reload(context.Context) error {
+func (c *Catalogue) Reload(context.Context) (done Reloaded, _ error) {
 	records, err := c.Endpoints("")
 	if err != nil {
-		return err
+		return done, err
 	}
 	records = slices.DeleteFunc(records, func(r *endpoint.Record) bool { return r.Phase != endpoint.Ready || !r.Alive() })
 	all := map[string][]firewall.Attachment{"": nil}
@@ -51,7 +66,7 @@ func (c *Catalogue) Reload(context.Context) error {
 	// The default backend is one of the others by its own name.
 	name, err := firewall.Default()
 	if err != nil {
-		return errors.Join(append(errs, err)...)
+		return done, errors.Join(append(errs, err)...)
 	}
 	all[name] = append(all[name], all[""]...)
 	delete(all, "")
@@ -60,7 +75,10 @@ func (c *Catalogue) Reload(context.Context) error {
 		if err == nil {
 			err = fw.Rebuild(all[backend])
 		}
+		if err == nil {
+			done.count(all[backend])
+		}
 		errs = append(errs, err)
 	}
-	return errors.Join(errs...)
+	return done, errors.Join(errs...)
 }

@@ -49,7 +49,13 @@ func TestReloadRestoresIsolationAndPorts(t *testing.T) {
 		t.Fatal("the flush has flushed nothing")
 	}
 	for range 2 { // repeating it changes nothing
-		on(t, h, func() error { return cat.Reload(ctx) })
+		on(t, h, func() error {
+			done, err := cat.Reload(ctx)
+			if want := (network.Reloaded{Networks: 2, Attachments: 2, Ports: 1}); done != want {
+				t.Errorf("reload tells of %+v, want %+v", done, want)
+			}
+			return err
+		})
 	}
 	published("after the reload")
 	isolated("after the reload")

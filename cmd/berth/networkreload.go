@@ -55,7 +55,10 @@ Connections that are open stay.`,
 			if err != nil {
 				return err
 			}
-			return c.Reload(cmd.Context())
+			done, err := c.Reload(cmd.Context())
+			fmt.Fprintf(cmd.OutOrStdout(), "rebuilt the rules of %s on %s, with %s\n",
+				several(done.Attachments, "container"), several(done.Networks, "network"), several(done.Ports, "published port"))
+			return err
 		},
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/berth-net/berth/nettest"
 	"github.com/berth-net/berth/plugins"
 )
 
@@ -74,6 +75,13 @@ func TestPortInUseIsRefusedWithWho(t *testing.T) {
 	for i, network := range []string{"tcp4", "tcp6", "udp4", "udp6"} {
 		servePort(w.host, network, 9090+i)
 	}
+	// Two processes have one port, at addresses of their own.
+	w.host.Background("busybox", "httpd", "-f", "-p", "127.0.0.1:9099")
+	w.host.Listen("tcp", "192.0.2.1:9099")
+	nettest.Eventually(t, "the other process listens", func() error {
+		_, err := w.host.Try("sh", "-c", "ss -tln | grep -q 127.0.0.1:9099")
+		return err
+	})
 	owner, c := w.host.NewContainer("owner"), w.host.NewContainer("c2")
 	conf := config(1, "")
 	var owned []plugins.PortMapping
@@ -81,15 +89,17 @@ func TestPortInUseIsRefusedWithWho(t *testing.T) {
 		owned = append(owned, plugins.PortMapping{HostPort: 8000, ContainerPort: 8000, Count: 10, Protocol: protocol})
 	}
 	owned = append(owned, plugins.PortMapping{HostIP: netip.MustParseAddr("2001:db8::1"), HostPort: 7000, ContainerPort: 80, Protocol: "tcp"})
-	w.add(request(owner, "front", conf, owned...))
+	first := request(owner, "front", conf, owned...)
+	first.Args.Pod.Name = "shop"
+	w.add(first)
 	for _, taken := range []struct {
 		protocol, hostIP string
 		port             uint16
 		by               string
 	}{
-		{"tcp", "", 9090, "(bridge.test)"}, {"tcp", "", 9091, "(bridge.test)"}, {"udp", "", 9092, "(bridge.test)"}, {"udp", "2001:db8::1", 9093, "(bridge.test)"},
-		{"tcp", "", 8009, "container owner"}, {"udp", "192.0.2.1", 8000, "container owner"}, {"sctp", "", 8005, "container owner"},
-		{"tcp", "::", 7000, "container owner"}, {"tcp", "", 7000, "container owner"},
+		{"tcp", "", 9090, "(bridge.test)"}, {"tcp", "", 9091, "(bridge.test)"}, {"tcp", "192.0.2.1", 9099, "(bridge.test)"}, {"tcp", "127.0.0.1", 9099, "(busybox)"}, {"udp", "", 9092, "(bridge.test)"}, {"udp", "2001:db8::1", 9093, "(bridge.test)"},
+		{"tcp", "", 8009, "container owner (shop) on network front"}, {"udp", "192.0.2.1", 8000, "container owner (shop) on network front"}, {"sctp", "", 8005, "container owner (shop) on network front"},
+		{"tcp", "::", 7000, "container owner (shop) on network front"}, {"tcp", "", 7000, "container owner (shop) on network front"},
 	} {
 		m := plugins.PortMapping{HostPort: taken.port, ContainerPort: 80, Protocol: taken.protocol}
 		if taken.hostIP != "" {

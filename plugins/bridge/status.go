@@ -55,7 +55,7 @@ func bridgeStatus(conf *Config) error {
 		return err
 	}
 	if dev.Kind != "bridge" {
-		return fmt.Errorf("device %s is there and is no bridge but %q", conf.Bridge, dev.Kind)
+		return fmt.Errorf("device %s is there and is no bridge%s; give the network another one by its key bridge", conf.Bridge, but(dev.Kind))
 	}
 	if n := portsOf(conf.Bridge); n >= maxPorts {
 		return fmt.Errorf("bridge %s is full: it has %d ports", conf.Bridge, n)
@@ -64,6 +64,14 @@ func bridgeStatus(conf *Config) error {
 		return fmt.Errorf("bridge %s was not made by berth and does not filter VLANs", conf.Bridge)
 	}
 	return nil
+}
+
+// but names the kind of a device that has one: hardware has none.
+func but(kind string) string {
+	if kind == "" {
+		return ""
+	}
+	return " but of the kind " + kind
 }
 
 // portsOf counts a bridge's ports; 0 where that is not to be seen.

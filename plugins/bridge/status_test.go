@@ -48,7 +48,8 @@ func TestStatusOfANameThatIsTaken(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.host.Run("ip", "link", "add", "br1", "type", "veth", "peer", "name", "x")
-	w.unavailable(w.status(config(1, "")), "no bridge")
+	w.unavailable(w.status(config(1, "")), "br1 is there and is no bridge but of the kind veth")
+	w.unavailable(w.status(`{"type":"bridge","bridge":"lo"}`), "lo is there and is no bridge; give")
 }
 
 func TestStatusWithoutPermission(t *testing.T) {
@@ -84,7 +85,7 @@ func TestStatusOfAnExhaustedRange(t *testing.T) {
 	}
 	req := request(w.host.NewContainer("c1"), "front", conf)
 	w.add(req)
-	w.unavailable(w.status(conf), "10.1.0.")
+	w.unavailable(w.status(conf), "network front: no free address: every address of 10.1.0.0/30")
 	if _, err := w.tryAdd(request(w.host.NewContainer("c2"), "front", conf)); err == nil {
 		t.Error("STATUS said the range was exhausted, and ADD succeeds")
 	}
