@@ -63,17 +63,18 @@ type Agent struct {
 	coming  map[endpoint.Key]*cluster.Endpoint // whose devices are being made
 	evicted map[endpoint.Key]bool              // whose address another host has got
 
-	mu       sync.Mutex  // guards what follows, dev and herald included
-	secret   *encryption // nil: one host
-	dev      *netdev.Handle
-	herald   *netdev.Herald
-	local    netip.Addr // VTEP that the cluster was told
-	segments map[string]*plane.Segment
-	readings map[string]reading // of networks, by name
-	claimed  map[claim]claimed
-	problems []api.Problem
-	fenced   bool
-	found    findings
+	mu        sync.Mutex  // guards what follows, dev and herald included
+	secret    *encryption // nil: one host
+	dev       *netdev.Handle
+	herald    *netdev.Herald
+	local     netip.Addr // VTEP that the cluster was told
+	segments  map[string]*plane.Segment
+	readings  map[string]reading // of networks, by name
+	claimed   map[claim]claimed
+	strangers map[string]uint32 // VNIs of networks here that are not the cluster's of that name
+	problems  []api.Problem
+	fenced    bool
+	found     findings
 }
 
 // New prepares an agent in the network namespace of the calling thread.

@@ -41,6 +41,9 @@ func (a *Agent) attach(ctx context.Context, req *api.Attach) (*api.Segment, erro
 	if err != nil {
 		return nil, err
 	}
+	if err := a.checkStrangers(n); err != nil {
+		return nil, plugins.Errorf(plugins.CodeInvalidConfig, "%w", err)
+	}
 	conf, pool, err := a.decoded(n)
 	if err != nil {
 		return nil, err
@@ -104,6 +107,12 @@ func (a *Agent) networkFor(ctx context.Context, name string, raw json.RawMessage
 	n, err := a.cluster.ReadNetwork(ctx, name)
 	if !errors.Is(err, cluster.ErrNoNetwork) {
 		return n, err
+	}
+	switch err := a.cluster.RemakeNetwork(ctx, name); {
+	case err == nil:
+		return a.cluster.ReadNetwork(ctx, name)
+	case !errors.Is(err, cluster.ErrNoNetwork):
+		return nil, err
 	}
 	if n, err = a.create(ctx, cluster.Network{Name: name, Config: raw}); errors.Is(err, cluster.ErrExists) {
 		return a.cluster.ReadNetwork(ctx, name)
@@ -204,7 +213,7 @@ func (a *Agent) reserve(ctx context.Context, key endpoint.Key, pool *ipam.Config
 			a.mu.Lock()
 			a.claimed[claim{key.Network, static}] = claimed{key, time.Now()}
 			a.mu.Unlock()
-			return inBlock, a.cluster.AcquireAddress(ctx, key.Network, set, static)
+			return inBlock, whenBehind(a.cluster.AcquireAddress(ctx, key.Network, set, static))
 		}
 	}
 	return false, plugins.Errorf(plugins.CodeInvalidConfig, "address %s is in no subnet of network %s", static, key.Network)
@@ -287,5 +296,13 @@ func (a *Agent) acquireBlock(ctx context.Context, network string, set ipam.Range
 	if err == nil {
 		a.trouble("remember the cluster", a.cluster.Remember(a.memory()))
 	}
-	return block, err
+	return block, whenBehind(err)
+}
+
+// whenBehind is for a network that the view has and etcd has no more.
+func whenBehind(err error) error {
+	if errors.Is(err, cluster.ErrNoNetwork) {
+		return plugins.Errorf(plugins.CodeTryAgain, "%w any more", err)
+	}
+	return err
 }

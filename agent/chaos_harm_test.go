@@ -79,38 +79,56 @@ func (c *chaos) partition(h *nettest.Host) {
 	c.does("let back", h)
 }
 
+// damage takes away some of what a host has of the network. It may not be
+// back from the last time.
 func (c *chaos) damage(h *nettest.Host) {
-	// What is to be damaged may not be back from the last time.
-	try := func(args ...string) func() {
-		return func() {
-			c.does(strings.Join(args, " "), h)
-			_, _ = h.Try(args[0], args[1:]...)
-		}
-	}
-	for _, damage := range []func(){
-		func() { c.flush(h) },
-		try("ip", "neighbour", "flush", "dev", "bo-front", "nud", "permanent"),
-		try("ip", "link", "set", "vx-front", "down"),
-		try("ip", "link", "set", "vx-front", "nomaster"),
-		try("ip", "link", "delete", "vx-front"),
-		try("ip", "link", "delete", "bo-front"),
+	for _, what := range []func(*nettest.Host){
+		c.flushFDB, c.flushBridge, c.flushNeighbours,
+		func(h *nettest.Host) { c.try(h, "ip", "link", "set", "vx-front", "down") },
+		func(h *nettest.Host) { c.try(h, "ip", "link", "set", "vx-front", "nomaster") },
+		func(h *nettest.Host) { c.try(h, "ip", "link", "delete", "vx-front") },
+		func(h *nettest.Host) { c.try(h, "ip", "link", "delete", "bo-front") },
 	} {
 		if c.rand.IntN(3) == 0 {
-			damage()
+			what(h)
 		}
 	}
 }
 
-// flush removes the forwarding entries of the VXLAN device, or those of the
-// bridge that lead there. (bridge fdb flush does so since Linux 6.7 only.)
-func (c *chaos) flush(h *nettest.Host) {
-	c.does("flush", h)
-	of := []string{"self", "master"}[c.rand.IntN(2)]
+func (c *chaos) try(h *nettest.Host, command string, args ...string) {
+	c.does(command+" "+strings.Join(args, " "), h)
+	_, _ = h.Try(command, args...)
+}
+
+func (c *chaos) flushNeighbours(h *nettest.Host) {
+	c.try(h, "ip", "neighbour", "flush", "dev", "bo-front", "nud", "permanent")
+}
+
+// flushFDB removes the forwarding entries of the VXLAN device, and flushBridge
+// those of the bridge that lead there. (bridge fdb flush does the first since
+// Linux 6.7 only.)
+func (c *chaos) flushFDB(h *nettest.Host)    { c.flush(h, "dst", "self") }
+func (c *chaos) flushBridge(h *nettest.Host) { c.flush(h, "master", "master") }
+
+func (c *chaos) flush(h *nettest.Host, word, of string) {
+	c.does("flush "+of, h)
 	out, _ := h.Try("bridge", "fdb", "show", "dev", "vx-front")
 	for line := range strings.Lines(out) {
-		if f := strings.Fields(line); len(f) > 1 && (of == "self") == (f[1] == "dst") {
+		if f := strings.Fields(line); len(f) > 1 && f[1] == word {
 			_, _ = h.Try("bridge", "fdb", "delete", f[0], "dev", "vx-front", of)
 		}
+	}
+}
+
+// lastBlow does to every host what an agent has to notice by itself: no other
+// harm follows that would mend it, as a new agent does.
+func (c *chaos) lastBlow() {
+	for i, h := range c.hosts {
+		c.awaitAgent(i)
+		c.flushFDB(h)
+		c.flushBridge(h)
+		c.flushNeighbours(h)
+		c.readdress(i)
 	}
 }
 

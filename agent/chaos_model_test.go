@@ -14,13 +14,6 @@ import (
 // judge holds what there is against the containers that are left, without
 // helping: no agent is started anew.
 func (c *chaos) judge() {
-	for _, h := range c.hosts {
-		c.eventually("the agent of "+h.Name, func() error {
-			c.reviveAgents()
-			_, err := c.status(h)
-			return err
-		})
-	}
 	for i, h := range c.hosts {
 		c.eventually("the entries of "+h.Name, func() error { return c.compareEntries(i) })
 		c.eventually("the leases of "+h.Name, func() error { return c.compareLeases(i) })
@@ -32,6 +25,21 @@ func (c *chaos) judge() {
 		all = append(all, c.on(i)...)
 	}
 	c.everyPair(all)
+}
+
+// awaitAgent waits until a host's agent serves the network and has told the
+// cluster where the host is: one that was killed after a change of that waits
+// for the end of its old lease, and the others forget its containers.
+func (c *chaos) awaitAgent(host int) {
+	h := c.hosts[host]
+	c.eventually("the agent of "+h.Name, func() error {
+		c.reviveAgents()
+		s, err := c.status(h)
+		if err == nil && (len(s.Networks) == 0 || s.Address != c.at[host]) {
+			err = fmt.Errorf("it is at %s and serves %v: %v", s.Address, s.Networks, s.Errors)
+		}
+		return err
+	})
 }
 
 // on are the containers of a host.

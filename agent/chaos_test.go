@@ -55,6 +55,7 @@ func TestChaos(t *testing.T) {
 			c.exile(c.rand.IntN(len(c.hosts)))
 		}
 	}
+	c.lastBlow()
 	stop()
 	for _, what := range slices.Sorted(maps.Keys(c.did)) {
 		t.Logf("%4d %s", c.did[what], what)
@@ -147,7 +148,9 @@ func (c *chaos) watchTraffic(victim int, during time.Duration) (isOver func() bo
 	c.victim = nil
 	c.mu.Unlock()
 	a, b := c.calm[(victim+1)%3], c.calm[(victim+2)%3]
-	c.meet(a, b) // one of them was on the victim before
+	c.awaitAgent((victim + 1) % 3) // one of them was the victim before
+	c.awaitAgent((victim + 2) % 3)
+	c.meet(a, b)
 	c.mu.Lock()
 	c.victim = c.hosts[victim]
 	c.mu.Unlock()

@@ -426,11 +426,20 @@ func TestAnAgentRestartsWhileEtcdIsAway(t *testing.T) {
 	a, b := w.add(w.hosts[0], "a"), w.add(w.hosts[1], "b")
 	w.everyPair([]*member{a, b})
 	h := w.hosts[0]
+	m, err := w.tryStatic(h, "former", "10.45.0.200/24")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.delFrom("fixed", fixed, m)
 	w.etcd.Kill()
 	w.agents[h].Kill()
 	w.startAgent(h)
 	w.eventually("the agent to be there", func() error { _, err := w.status(h); return err })
 	own := w.add(h, "own")
+	var coded *plugins.Error
+	if _, err := w.tryStatic(h, "static", "10.45.0.200/24"); !errors.As(err, &coded) || coded.Code != plugins.CodeTryAgain {
+		t.Errorf("a static address, of which only etcd can tell: %v; want code 11", err)
+	}
 	w.del(a)
 	if out := entries(h); !strings.Contains(out, b.ips[0].String()) {
 		t.Errorf("the way to b was forgotten:\n%s", out)

@@ -72,21 +72,7 @@ func TestAnEtcdThatHasLostEverything(t *testing.T) {
 	w := newWorld(t, 2)
 	a, b := w.add(w.hosts[0], "a"), w.add(w.hosts[1], "b")
 	w.everyPair([]*member{a, b})
-	w.etcd.Kill()
-	w.server.Run("rm", "-r", w.TempDirOf())
-	w.startEtcd()
-	for _, h := range w.hosts {
-		w.eventually(h.Name+" to have read it anew", func() error {
-			if out := w.agents[h].Output(); !strings.Contains(out, "etcd has lost what it knew") {
-				return errors.New(out)
-			}
-			s, err := w.status(h)
-			if err == nil && len(s.Cluster.Peers) != 1 {
-				err = fmt.Errorf("peers %+v", s.Cluster.Peers)
-			}
-			return err
-		})
-	}
+	w.loseEtcd()
 	a.Ping(b.ips[0].String())
 	var members []*member
 	for i, h := range w.hosts {

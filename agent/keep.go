@@ -92,7 +92,7 @@ func (a *Agent) repair(ctx context.Context) error {
 	if a.isFenced() {
 		return nil // or the devices would come up again
 	}
-	errs := []error{a.keepAddresses(ctx, false)}
+	errs := []error{a.keepNetworks(ctx), a.keepAddresses(ctx, false)}
 	of, err := a.publishAll()
 	if err != nil {
 		return err
@@ -153,7 +153,7 @@ func (a *Agent) repairSegment(ctx context.Context, r *endpoint.Record) error {
 	if err := a.applyOffload(r); err != nil {
 		return err
 	}
-	n, err := s.Repair(a.cluster.View().Forwarding(r.Network, a.Name))
+	n, err := s.Repair(a.cluster.View().Forwarding(r.Network, a.Name), a.cluster.IsRecovering())
 	a.metrics.repaired.Add(float64(n))
 	if n > 0 {
 		a.Log.Info("repaired entries", "network", r.Network, "entries", n)

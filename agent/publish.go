@@ -10,6 +10,7 @@ import (
 	"github.com/berth-net/berth/agent/cluster"
 	"github.com/berth-net/berth/endpoint"
 	"github.com/berth-net/berth/plugins/attach"
+	"github.com/berth-net/berth/plugins/overlay"
 	"github.com/berth-net/berth/state"
 )
 
@@ -41,7 +42,8 @@ func (a *Agent) publishAll() (map[string]*endpoint.Record, error) {
 
 // published is what the cluster is told of a record; nil: nothing.
 func (a *Agent) published(r *endpoint.Record) *cluster.Endpoint {
-	if r.Driver != "overlay" || r.Phase != endpoint.Ready || a.cluster.View().Network(r.Network) == nil {
+	n := a.cluster.View().Network(r.Network)
+	if r.Driver != "overlay" || r.Phase != endpoint.Ready || n == nil || overlay.VNI(r) != n.VNI {
 		return nil
 	}
 	e := &cluster.Endpoint{Key: r.Key, Host: a.Name, Name: r.Name, MAC: r.MAC.String(), Aliases: r.Aliases, Addresses: []netip.Addr{}}

@@ -65,6 +65,9 @@ type Client struct {
 	namesake error              // why this host must not
 	begun    chan struct{}      // closed, and nil, when that is known
 	cause    error              // of lastErr, as far as diagnose finds one
+	lost     map[string]*lost   // networks that etcd has no more
+
+	recovering time.Time // until when others may not have told etcd again what it lost
 }
 
 // Open prepares the connection; Run uses it. It does not wait for etcd.
@@ -91,7 +94,7 @@ func Open(o Options) (*Client, error) {
 	}
 	return &Client{
 		options: o, etcd: etcd, view: newView(), synced: make(chan struct{}),
-		want: map[string]string{}, have: map[string]string{}, wake: make(chan struct{}, 1), flushed: make(chan struct{}),
+		want: map[string]string{}, have: map[string]string{}, lost: map[string]*lost{}, wake: make(chan struct{}, 1), flushed: make(chan struct{}),
 		begun: make(chan struct{}),
 	}, nil
 }

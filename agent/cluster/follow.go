@@ -3,6 +3,7 @@ package cluster
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"strconv"
 	"time"
@@ -41,6 +42,10 @@ func (c *Client) load(ctx context.Context) (int64, error) {
 		return 0, err
 	}
 	fresh, scratch := newView(), new(Change)
+	var err error
+	if fresh.identity, err = c.identify(ctx); err != nil {
+		return 0, err
+	}
 	from, end := Root, clientv3.GetPrefixRangeEnd(Root)
 	for {
 		opts := []clientv3.OpOption{clientv3.WithRange(end), clientv3.WithLimit(page)}
@@ -88,6 +93,24 @@ func (c *Client) checkSchema(ctx context.Context) error {
 	return err
 }
 
+// identify reads the text that this etcd is known by, and gives it one where it
+// has none.
+func (c *Client) identify(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	text := rand.Text()
+	got, err := c.etcd.Txn(ctx).If(absent(identityKey)).
+		Then(clientv3.OpPut(identityKey, text)).
+		Else(clientv3.OpGet(identityKey)).Commit()
+	if err := c.seen("read etcd", err); err != nil {
+		return "", err
+	}
+	if !got.Succeeded {
+		text = string(got.Responses[0].GetResponseRange().Kvs[0].Value)
+	}
+	return text, nil
+}
+
 // allowed fails where the cluster's keys are not of this berth's schema, or are
 // another host's of the same name.
 func (c *Client) allowed() error {
@@ -97,9 +120,11 @@ func (c *Client) allowed() error {
 }
 
 func (c *Client) adopt(fresh *View) {
+	c.loseTo(fresh)
 	v := c.view
 	v.mu.Lock()
-	v.revision, v.networks, v.hosts, v.dead = fresh.revision, fresh.networks, fresh.hosts, fresh.dead
+	v.revision, v.identity = fresh.revision, fresh.identity
+	v.networks, v.hosts, v.dead = fresh.networks, fresh.hosts, fresh.dead
 	v.endpoints, v.blocks, v.claims = fresh.endpoints, fresh.blocks, fresh.claims
 	v.mu.Unlock()
 	c.options.OnChange(Change{Full: true})
@@ -129,13 +154,20 @@ func (c *Client) Lag(ctx context.Context) (behind int, took time.Duration, err e
 	return len(got.Kvs), time.Since(begin), nil
 }
 
-// rewound ends a watch that waits for a revision which etcd, restored from a
-// backup or made anew, will have again only after many changes.
-func (c *Client) rewound(revision, known int64) {
+// hasLost tells whether an etcd lacks what one before had: it was made anew, or
+// restored from a backup and has not come as far again.
+func hasLost(identity string, revision int64, known string, knownRevision int64) bool {
+	return known != "" && identity != known || revision < knownRevision
+}
+
+// rewound ends a watch on an etcd that has lost what the view shows: it would
+// wait for a revision that comes only after many changes, or never have seen
+// those before.
+func (c *Client) rewound() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if revision < known && c.unwatch != nil {
-		c.options.Log.Warn("etcd has lost what it knew; reading it anew", "revision", revision, "known", known)
+	if c.unwatch != nil {
+		c.options.Log.Warn("etcd has lost what it knew; reading it anew")
 		c.unwatch()
 	}
 }

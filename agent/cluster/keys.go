@@ -4,7 +4,8 @@
 // All of it is below /berth/v1/, the number being the schema's version:
 //
 // /berth/schema holds that number too, so that an older berth finds out that
-// it does not know the cluster's keys.
+// it does not know the cluster's keys. /berth/cluster holds random text, by
+// which agents tell an etcd that was made anew from the one before.
 //
 //	networks/NETWORK                          a network; its VNI is in vnis/VNI too
 //	vnis/VNI                                  the network that has it
@@ -37,6 +38,8 @@ const Root = "/berth/v1/"
 const (
 	schema    = 1
 	schemaKey = "/berth/schema"
+
+	identityKey = "/berth/cluster"
 )
 
 // Kinds of keys.

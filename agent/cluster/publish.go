@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -127,14 +128,16 @@ func (c *Client) begin(ctx context.Context) error {
 	c.mu.Lock()
 	self := c.self
 	c.mu.Unlock()
-	known := c.view.Revision() // before it is asked: the watch goes on meanwhile
-	got, err := c.etcd.Get(ctx, hostKey(self.Name))
+	known, knownRevision := c.view.age() // before it is asked: the watch goes on meanwhile
+	got, err := c.etcd.Txn(ctx).Then(clientv3.OpGet(hostKey(self.Name)), clientv3.OpGet(identityKey)).Commit()
 	if err != nil {
 		return c.seen("read etcd", err)
 	}
-	c.rewound(got.Header.Revision, known)
+	if hasLost(string(valueOf(got.Responses[1])), got.Header.Revision, known, knownRevision) {
+		c.rewound()
+	}
 	var there Host
-	if len(got.Kvs) > 0 && json.Unmarshal(got.Kvs[0].Value, &there) == nil {
+	if raw := valueOf(got.Responses[0]); raw != nil && json.Unmarshal(raw, &there) == nil {
 		err = namesake(&self, &there)
 	}
 	c.admit(err)
@@ -147,6 +150,14 @@ func (c *Client) begin(ctx context.Context) error {
 	}
 	c.seen("take lease", nil)
 	return c.inherit(ctx, lease.ID)
+}
+
+// valueOf is what a Get in a transaction has found, or nil.
+func valueOf(r *etcdserverpb.ResponseOp) []byte {
+	if kvs := r.GetResponseRange().Kvs; len(kvs) > 0 {
+		return kvs[0].Value
+	}
+	return nil
 }
 
 // namesake is an error unless the host that the cluster has by this one's name

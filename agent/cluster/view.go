@@ -14,6 +14,7 @@ import (
 type View struct {
 	mu        sync.RWMutex
 	revision  int64
+	identity  string // of the etcd that it was read from; empty: none
 	networks  map[string]*Network
 	hosts     map[string]*Host
 	dead      map[string]json.RawMessage
@@ -153,6 +154,13 @@ func (v *View) Revision() int64 {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	return v.revision
+}
+
+// age is which etcd the view was read from, and how far it has come.
+func (v *View) age() (identity string, revision int64) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return v.identity, v.revision
 }
 
 // Network finds a network, or nil. The result is not to be changed.

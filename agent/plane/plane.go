@@ -167,21 +167,27 @@ func (s *Segment) setNeighbour(entries *netdev.Entries, n Neighbour) (changed bo
 }
 
 // Repair makes the kernel's entries equal to want, whatever they were, and
-// tells how many differed. Of the new neighbours the containers are told only
+// tells how many differed. With more it leaves those that want lacks. Of the new neighbours the containers are told only
 // where they may know another: after a start there are thousands.
-func (s *Segment) Repair(want cluster.Forwarding) (int, error) {
+func (s *Segment) Repair(want cluster.Forwarding, more bool) (int, error) {
 	if err := s.read(); err != nil {
 		return 0, err
 	}
 	n, errs, moved, entries := 0, []error(nil), []Neighbour(nil), new(netdev.Entries)
 	for mac := range union(s.told.Ways, want.Ways) {
 		vtep, ok := want.Ways[mac]
+		if !ok && more {
+			continue
+		}
 		changed, err := s.setWay(entries, Way{mac, vtep, ok})
 		n += count(changed)
 		errs = append(errs, err)
 	}
 	for a := range union(s.told.Neighbours, want.Neighbours) {
 		mac, ok := want.Neighbours[a]
+		if !ok && more {
+			continue
+		}
 		_, had := s.told.Neighbours[a]
 		changed, err := s.setNeighbour(entries, Neighbour{a, mac, ok})
 		n += count(changed)

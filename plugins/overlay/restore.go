@@ -18,6 +18,12 @@ func Devices(r *endpoint.Record) (bridge, vxlan string, err error) {
 	return was.Bridge, was.VXLAN, err
 }
 
+// VNI is that of a record's network; 0 where it cannot be read.
+func VNI(r *endpoint.Record) uint32 {
+	was, _ := drivenOf(r)
+	return was.VNI
+}
+
 // Clustered tells whether a record's network is driven by etcd.
 func Clustered(r *endpoint.Record) bool {
 	was, err := drivenOf(r)
