@@ -18,6 +18,7 @@ type contender struct {
 	peak int64 // memory of the largest of its processes, in KiB
 
 	ports int // that each container publishes; 0 is one
+	over  int // so many networks, each with a bridge of its own; 0 is one
 }
 
 const firstPort = 10000
@@ -44,6 +45,11 @@ func newContender(name string, dirs directories) *contender {
 		c.chain(dirs.berth, []map[string]any{{
 			"type": "bridge", "bridge": "br0", "isDefaultGateway": true, "ipMasq": true,
 			"ipam": map[string]any{"type": "berth-ipam", "ranges": [][]map[string]any{{{"subnet": "10.9.0.0/16"}}}},
+		}})
+	case "berth-spread":
+		c.over = networksN
+		c.chain(dirs.berth, []map[string]any{{
+			"type": "bridge", "isDefaultGateway": true, "ipMasq": true, "ipam": map[string]any{"type": "berth-ipam"},
 		}})
 	case "berth-plain":
 		c.chain(dirs.berth, []map[string]any{{
@@ -117,6 +123,9 @@ func (c *contender) plugin(dir, command string, id int, netns string, conf map[s
 	if prev != nil {
 		full["prevResult"] = prev
 	}
+	if c.over > 0 {
+		c.spread(full, id%c.over)
+	}
 	stdin, err := json.Marshal(full)
 	if err != nil {
 		return nil, err
@@ -126,6 +135,12 @@ func (c *contender) plugin(dir, command string, id int, netns string, conf map[s
 		"CNI_NETNS="+netns, "CNI_IFNAME=eth0", "CNI_PATH="+dir)
 	cmd.Stdin = bytes.NewReader(stdin)
 	return c.run(cmd)
+}
+
+// spread makes a configuration that of the nth network.
+func (c *contender) spread(conf map[string]any, n int) {
+	conf["name"], conf["bridge"] = fmt.Sprintf("bench%d", n), fmt.Sprintf("br%d", n)
+	conf["ipam"].(map[string]any)["subnet"] = fmt.Sprintf("10.%d.0.0/16", 9+n)
 }
 
 func (c *contender) floor(program string) {

@@ -12,12 +12,15 @@ import (
 // How much is measured. Turns of a few rounds each alternate between the
 // contenders.
 const (
-	turns       = 20
-	perTurn     = 5
-	parallelN   = 64
-	workersN    = 16
-	fewEndpoint = 10
-	manyEndoint = 1000
+	turns     = 20
+	perTurn   = 5
+	parallelN = 64
+	workersN  = 16
+
+	parallelTurns = 6 // of the above
+	fewEndpoint   = 10
+	manyEndoint   = 1000
+	networksN     = 10 // over which they are spread, where they are not all on one
 )
 
 // series is one contender's times.
@@ -163,12 +166,13 @@ func (r *report) sequential(dirs directories) error {
 }
 
 func (r *report) parallelAdds(dirs directories) error {
-	return r.compare(dirs, map[string]string{"berth": "berth", "upstream": "upstream"}, order{Parallel: parallelN, Workers: workersN}, 3)
+	return r.compare(dirs, map[string]string{"berth": "berth", "upstream": "upstream"}, order{Parallel: parallelN, Workers: workersN}, parallelTurns)
 }
 
 func (r *report) growth(dirs directories) error {
 	hosts, stop, err := r.hosts(dirs, map[string]string{
 		"at few": "berth", "at many": "berth", "floor at few": "floor", "floor at many": "floor",
+		"spread at few": "berth-spread", "spread at many": "berth-spread",
 	})
 	if err != nil {
 		return err
@@ -214,6 +218,8 @@ func (r *report) markdown() string {
 		{"upstream-plain", "upstream " + upstreamVersion + ": bridge + host-local with masquerade"},
 		{"at few", fmt.Sprintf("berth, %d endpoints on the host", fewEndpoint)},
 		{"at many", fmt.Sprintf("berth, %d endpoints on the host", manyEndoint)},
+		{"spread at few", fmt.Sprintf("berth, %d endpoints on the host, on %d networks", fewEndpoint, networksN)},
+		{"spread at many", fmt.Sprintf("berth, %d endpoints on the host, on %d networks", manyEndoint, networksN)},
 		{"macvlan", "berth: macvlan"},
 		{"upstream-macvlan", "upstream " + upstreamVersion + ": macvlan + host-local"},
 		{"beside netavark", "berth: bridge, in turns with netavark"},
@@ -254,8 +260,9 @@ func (r *report) ratios() string {
 	row(fmt.Sprintf("connecting through a published port, %d published to one", manyPorts*portsHolder), "≤ 1.1", "many ports", "one port",
 		func(s *series) float64 { return float64(median(s.connect)) })
 	row("TCP throughput, berth's bridge to one made by hand", "≥ 0.97", "tcp", "tcp by hand", func(s *series) float64 { return median(s.rate) })
-	row(fmt.Sprintf("ADD at %d endpoints to %d", manyEndoint, fewEndpoint), "≤ 1.15", "at many", "at few", add)
-	row("the same of the floor: what the kernel's part grows by", "", "floor at many", "floor at few", add)
+	row(fmt.Sprintf("ADD at %d endpoints to %d, on %d networks", manyEndoint, fewEndpoint, networksN), "≤ 1.15", "spread at many", "spread at few", add)
+	row(fmt.Sprintf("ADD at %d endpoints to %d, all on one network", manyEndoint, fewEndpoint), "≤ 1.15", "at many", "at few", add)
+	row("the latter of the floor: what the kernel's part grows by", "", "floor at many", "floor at few", add)
 	row(fmt.Sprintf("rate of %d ADDs by %d workers, berth to upstream", parallelN, workersN), "≥ 20", "upstream", "berth",
 		func(s *series) float64 { return float64(median(s.parallel)) })
 	return b.String()

@@ -108,7 +108,11 @@ type Bridge struct {
 // whichever port has the lowest: containers keep the gateway's in their
 // caches. It does not snoop multicast: that has no effect where there is no
 // querier, but has a timer for every port, all of which are set anew whenever
-// one comes up (br_port_state_selection, net/bridge/br_stp.c).
+// one comes up (br_port_state_selection, net/bridge/br_stp.c). Nor does it
+// delay forwarding, which is for the spanning tree protocol: without it a port
+// forwards at once, but its timer runs all the same, and 15 seconds later tells
+// every listener of the port (br_forward_delay_timer_expired). Who turns the
+// protocol on gets the least delay that it allows (br_stp_start).
 func (b *Batch) AddBridge(name string, mac net.HardwareAddr, mtu int, o Bridge) {
 	b.Message(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, "create bridge "+name)
 	header(&b.Batch, unix.AF_UNSPEC, 0, 0, 0)
@@ -117,6 +121,7 @@ func (b *Batch) AddBridge(name string, mac net.HardwareAddr, mtu int, o Bridge) 
 	b.String(unix.IFLA_INFO_KIND, "bridge")
 	data := b.Nest(unix.IFLA_INFO_DATA)
 	b.Uint8(unix.IFLA_BR_MCAST_SNOOPING, 0)
+	b.Uint32(unix.IFLA_BR_FORWARD_DELAY, 0)
 	if o.VLANFiltering {
 		b.Uint8(unix.IFLA_BR_VLAN_FILTERING, 1)
 		b.Uint16(unix.IFLA_BR_VLAN_DEFAULT_PVID, o.DefaultPVID)
