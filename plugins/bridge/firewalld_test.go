@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/berth-net/berth/nettest"
+	"github.com/berth-net/berth/plugins"
 )
 
 // A bus of the host's own that starts no services and allows everything.
@@ -24,6 +25,43 @@ const busConfig = `<busconfig>
 // firewalld rejects what no zone accepts; the bridge comes into the trusted
 // one, and out of it with its network.
 func TestBesideFirewalld(t *testing.T) {
+	requireFirewalld(t)
+	eachBackend(t, besideFirewalld)
+}
+
+// Of a strict port firewalld's zones decide. Its check of the reverse path in
+// IPv6 (IPv6_rpfilter) drops the copy on the loop, so a new client's second
+// packet gets in there.
+func TestStrictPublishBesideFirewalld(t *testing.T) {
+	requireFirewalld(t)
+	eachBackend(t, func(t *testing.T, backend string) {
+		w := newWorld(t)
+		w.startFirewalld()
+		if out := w.host.Run("nft", "list", "table", "inet", "firewalld"); !strings.Contains(out, "fib saddr") {
+			t.Fatalf("firewalld checks no reverse path: the test shows nothing\n%s", out)
+		}
+		c := w.host.NewContainer("c1")
+		req := request(c, "front", config(1, `"ipMasq":true,"strictPublish":true,`+with(backend)),
+			plugins.PortMapping{HostPort: 8080, ContainerPort: 80, Protocol: "tcp"}, plugins.PortMapping{HostPort: 8081, ContainerPort: 80, Protocol: "tcp"})
+		w.add(req)
+		servePort(c.Host, "tcp4", 80)
+		servePort(c.Host, "tcp6", 80)
+		w.acquaint(c.Host, "fd10:1::1")
+		hosts := []string{"192.0.2.1", "2001:db8::1"}
+		for _, host := range hosts {
+			w.cannotReach(w.lan, at(host, 8080))
+		}
+		w.host.Run("firewall-cmd", "--add-port=8080/tcp")
+		w.atOnce(w.lan, "tcp", hosts[0], "192.0.2.2")
+		for _, host := range hosts {
+			w.reaches(w.lan, at(host, 8080), "")
+			w.cannotReach(w.lan, at(host, 8081))
+		}
+	})
+}
+
+func requireFirewalld(t *testing.T) {
+	t.Helper()
 	for _, tool := range []string{"firewalld", "firewall-cmd", "dbus-daemon"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			if os.Getenv("CI") != "" {
@@ -32,7 +70,6 @@ func TestBesideFirewalld(t *testing.T) {
 			t.Skip("no ", tool)
 		}
 	}
-	eachBackend(t, besideFirewalld)
 }
 
 func besideFirewalld(t *testing.T, backend string) {
