@@ -50,10 +50,18 @@ func (c *Conn) AddShortcut(s *Shortcut) error {
 	return err
 }
 
-// HasShortcut tells whether the port has this one.
-func (c *Conn) HasShortcut(s *Shortcut) (bool, error) {
+// CheckShortcut fails with ErrNotFound where the port has not this one. Where
+// it could not have it, that is ErrNoShortcut as well.
+func (c *Conn) CheckShortcut(s *Shortcut) error {
 	f, err := c.IngressFilter(s.Port, shortcutPriority)
-	return err == nil && f.Name == s.name(), err
+	if err != nil || f.Name == s.name() {
+		return err
+	}
+	program, err := loadProgram("berth_shortcut", s.program())
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNotFound, err)
+	}
+	return errors.Join(ErrNotFound, unix.Close(program))
 }
 
 // name says all that the program knows.

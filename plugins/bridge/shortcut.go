@@ -86,10 +86,14 @@ func checkShortcut(c *netdev.Conn, r *endpoint.Record, conf *Config) error {
 	if err != nil {
 		return err
 	}
-	if ok, err := c.HasShortcut(s); ok || err != nil {
-		return err
+	err = c.CheckShortcut(s)
+	switch {
+	case errors.Is(err, netdev.ErrNoShortcut): // ADD has done without it
+		return nil
+	case errors.Is(err, netdev.ErrNotFound):
+		return fmt.Errorf("way of %s around br_netfilter: %w; berth network reload makes it", r.HostIfName, firewall.ErrMissing)
 	}
-	return fmt.Errorf("way of %s around br_netfilter: %w; berth network reload makes it", r.HostIfName, firewall.ErrMissing)
+	return err
 }
 
 // checkLoopback refuses a port on ::1 that nobody would get an answer from,

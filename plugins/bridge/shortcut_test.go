@@ -2,6 +2,8 @@ package bridge_test
 
 import (
 	"net/netip"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -173,4 +175,40 @@ func (w *world) echo(address string, size int) int {
 	c.Write(make([]byte, size))
 	n, _ := c.Read(make([]byte, 1<<16))
 	return n
+}
+
+// inUserNamespace tells the test below that it runs in one.
+const inUserNamespace = "BERTH_TEST_IN_USER_NAMESPACE"
+
+// In a user namespace the kernel loads no program, so there is no shortcut: a
+// port on ::1 is refused, and ADD and CHECK do without for all others.
+func TestPortsInAUserNamespace(t *testing.T) {
+	t.Parallel()
+	if os.Getenv(inUserNamespace) == "" {
+		nettest.RequireNamespaces(t)
+		binary, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.CommandContext(t.Context(), "unshare", "-rn", binary, "-test.run=^TestPortsInAUserNamespace$", "-test.v")
+		cmd.Env = append(os.Environ(), inUserNamespace+"=1")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
+	w := newWorld(t)
+	w.brNetfilter("1")
+	c, d := w.host.NewContainer("c"), w.host.NewContainer("d")
+	req := request(c, "front", config(1, `"ipMasq":true,`), plugins.PortMapping{HostPort: 8080, ContainerPort: 80, Protocol: "tcp"})
+	w.add(req)
+	serve(t, c.Host, 80)
+	w.reaches(w.lan, "192.0.2.1:8080", "192.0.2.2")
+	if err := w.check(req); err != nil {
+		t.Error(err)
+	}
+	w.del(req)
+	if _, err := w.tryAdd(request(d, "front", config(1, ""), onIPv6Loopback())); err == nil || !strings.Contains(err.Error(), "CAP_BPF") {
+		t.Errorf("a port on ::1: %v", err)
+	}
 }
