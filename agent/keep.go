@@ -164,15 +164,18 @@ func (a *Agent) repairSegment(ctx context.Context, r *endpoint.Record) error {
 // follow applies a change of the cluster to the networks that this host has.
 func (a *Agent) follow(change cluster.Change) {
 	a.metrics.changes.Inc()
-	if change.Full || len(change.Hosts) > 0 || len(change.Networks) > 0 {
+	if change.Full || len(change.Networks) > 0 || slices.Contains(change.Hosts, a.Name) {
 		a.soil()
 	}
 	if change.Full || len(change.Networks) > 0 {
 		a.install()
 	}
-	view := a.cluster.View()
+	view, touched := a.cluster.View(), change.Endpoints
+	if len(change.Hosts) > 0 {
+		touched = append(touched, view.EndpointsOn(change.Hosts)...)
+	}
 	ways, neighbours := map[string][]plane.Way{}, map[string][]plane.Neighbour{}
-	for _, e := range change.Endpoints {
+	for _, e := range touched {
 		vtep, ok := view.Way(e.Network, e.MAC, a.Name)
 		ways[e.Network] = append(ways[e.Network], plane.Way{MAC: e.MAC, VTEP: vtep, Known: ok})
 		for _, addr := range e.Addresses {

@@ -82,14 +82,21 @@ func (e *Endpoint) names() []string { return Names(e.Key, e.Name, e.Aliases) }
 // id, its aliases on the network (the runtime's host name is one), and each of
 // them with the network's name behind it. An Elsewhere answers by the same.
 func Names(key endpoint.Key, name string, aliases []string) []string {
-	names := append([]string{name, key.ContainerID}, aliases...)
-	if len(key.ContainerID) > shortID {
-		names = append(names, key.ContainerID[:shortID])
-	}
+	names := ShortNames(key, name, aliases)
 	for _, name := range names {
 		if name != "" {
 			names = append(names, name+"."+key.Network)
 		}
+	}
+	return names
+}
+
+// ShortNames are those of Names without the network's behind them. Some may be
+// empty.
+func ShortNames(key endpoint.Key, name string, aliases []string) []string {
+	names := append([]string{name, key.ContainerID}, aliases...)
+	if len(key.ContainerID) > shortID {
+		names = append(names, key.ContainerID[:shortID])
 	}
 	return names
 }

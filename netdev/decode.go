@@ -147,6 +147,28 @@ func decodePort(data []byte) *Port {
 	return p
 }
 
+// sizeofNdMsg is that of struct ndmsg (include/uapi/linux/neighbour.h).
+const sizeofNdMsg = 12
+
+func decodeEntry(payload []byte) (e entry, ok bool) {
+	if len(payload) < sizeofNdMsg {
+		return e, false
+	}
+	e.index = int(int32(u32(payload[4:])))
+	e.state, e.flags = binary.NativeEndian.Uint16(payload[8:]), payload[10]
+	nlsock.Attrs(payload[sizeofNdMsg:], func(typ uint16, v []byte) {
+		switch typ {
+		case unix.NDA_LLADDR:
+			e.mac = v
+		case unix.NDA_DST:
+			e.dst, _ = netip.AddrFromSlice(v)
+		case unix.NDA_MASTER:
+			e.master = int(u32(v))
+		}
+	})
+	return e, true
+}
+
 func decodeAddr(payload []byte) (a Addr, ok bool) {
 	if len(payload) < sizeofIfAddrmsg {
 		return a, false

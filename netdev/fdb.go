@@ -50,31 +50,84 @@ func (h *Handle) DeleteFDB(vxlan Link, mac net.HardwareAddr, remote netip.Addr) 
 	return nil
 }
 
-// FDB lists the permanent entries of a VXLAN device: not what it has learned.
-func (h *Handle) FDB(vxlan Link) ([]FDBEntry, error) {
-	neighs, err := h.fdbDump(vxlan)
+// FDB lists the permanent entries of a VXLAN device, not what it has learned,
+// and the MACs that were set for good on the port that it is of a bridge, its
+// own address aside.
+func (h *Handle) FDB(vxlan Link) (entries []FDBEntry, port []string, err error) {
+	err = h.entries(vxlan, unix.AF_BRIDGE, func() { entries, port = nil, nil }, func(e *entry) {
+		switch {
+		case e.flags&unix.NTF_SELF != 0:
+			if e.state&unix.NUD_PERMANENT != 0 && e.dst.IsValid() {
+				entries = append(entries, FDBEntry{MAC: e.mac.String(), Remote: e.dst})
+			}
+		case e.master != 0 && e.state&unix.NUD_NOARP != 0:
+			port = append(port, e.mac.String())
+		}
+	})
 	if err != nil {
-		return nil, err
+		return nil, nil, fmt.Errorf("list FDB of %s: %w", vxlan.Attrs().Name, err)
 	}
-	var entries []FDBEntry
-	for _, n := range neighs {
-		if n.Flags&unix.NTF_SELF == 0 || n.State&unix.NUD_PERMANENT == 0 {
-			continue
-		}
-		remote, ok := netip.AddrFromSlice(n.IP)
-		if ok {
-			entries = append(entries, FDBEntry{MAC: n.HardwareAddr.String(), Remote: remote.Unmap()})
-		}
-	}
-	return entries, nil
+	return entries, port, nil
 }
 
-func (h *Handle) fdbDump(link Link) ([]netlink.Neigh, error) {
-	neighs, err := retry(func() ([]netlink.Neigh, error) { return h.nl.NeighList(link.Attrs().Index, unix.AF_BRIDGE) })
-	if err != nil {
-		return nil, fmt.Errorf("list FDB of %s: %w", link.Attrs().Name, err)
+// entry is a forwarding or neighbour entry as the kernel tells it.
+type entry struct {
+	state  uint16
+	flags  uint8
+	index  int // of the device
+	master int // of the bridge that has it
+	mac    net.HardwareAddr
+	dst    netip.Addr
+}
+
+// entries dumps those of one device, which the kernel picks out: a host has
+// many. Each is only valid during its call. A dump that the kernel interrupted
+// begins anew.
+func (h *Handle) entries(link Link, family uint8, begin func(), each func(*entry)) error {
+	sock, err := h.socket()
+	if err == nil {
+		err = sock.Strict()
 	}
-	return neighs, nil
+	for range attempts {
+		if err != nil {
+			return err
+		}
+		var failed []*nlsock.Error
+		begin()
+		failed, err = sock.Do(dumpEntries(link, family), func(_ int, typ uint16, payload []byte) {
+			if e, ok := decodeEntry(payload); ok && typ == unix.RTM_NEWNEIGH && e.index == link.Attrs().Index {
+				each(&e)
+			}
+		})
+		if err == nil && len(failed) > 0 {
+			return failed[0]
+		}
+		if !errors.Is(err, nlsock.ErrInterrupted) {
+			return err
+		}
+		err = nil
+	}
+	return nlsock.ErrInterrupted
+}
+
+// dumpEntries asks for one device's entries: FDBs are filtered by the header,
+// neighbours by an attribute (valid_fdb_dump_strict and
+// neigh_valid_dump_req of the kernel).
+func dumpEntries(link Link, family uint8) *nlsock.Batch {
+	b, index := new(nlsock.Batch), uint32(link.Attrs().Index)
+	b.Message(unix.RTM_GETNEIGH, unix.NLM_F_DUMP, "list entries of "+link.Attrs().Name)
+	b.U8(family)
+	b.Zeros(3)
+	if family == unix.AF_BRIDGE {
+		b.U32(index)
+	} else {
+		b.U32(0)
+	}
+	b.Zeros(4) // the end of struct ndmsg
+	if family != unix.AF_BRIDGE {
+		b.Uint32(unix.NDA_IFINDEX, index)
+	}
+	return b
 }
 
 // changeFDB sends one entry, for which the library lacks an attribute.
@@ -116,22 +169,6 @@ func (h *Handle) DeleteBridgeFDB(port Link, mac net.HardwareAddr) error {
 	return nil
 }
 
-// BridgeFDB lists the MACs that were set on a bridge's port for good, its own
-// address aside.
-func (h *Handle) BridgeFDB(port Link) ([]string, error) {
-	neighs, err := h.fdbDump(port)
-	if err != nil {
-		return nil, err
-	}
-	var macs []string
-	for _, n := range neighs {
-		if n.MasterIndex != 0 && n.Flags&unix.NTF_SELF == 0 && n.State&unix.NUD_NOARP != 0 {
-			macs = append(macs, n.HardwareAddr.String())
-		}
-	}
-	return macs, nil
-}
-
 func bridgeEntry(port Link, mac net.HardwareAddr) *netlink.Neigh {
 	return &netlink.Neigh{
 		LinkIndex: port.Attrs().Index, Family: unix.AF_BRIDGE, Flags: unix.NTF_MASTER,
@@ -164,20 +201,20 @@ func (h *Handle) DeleteNeighbour(link Link, addr netip.Addr) error {
 
 // Neighbours lists the permanent entries of both families.
 func (h *Handle) Neighbours(link Link) ([]Neighbour, error) {
-	var entries []Neighbour
-	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
-		neighs, err := retry(func() ([]netlink.Neigh, error) { return h.nl.NeighList(link.Attrs().Index, family) })
-		if err != nil && !errors.Is(err, unix.EAFNOSUPPORT) {
+	var all []Neighbour
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		var of []Neighbour
+		err := h.entries(link, family, func() { of = nil }, func(e *entry) {
+			if e.state&unix.NUD_PERMANENT != 0 && e.dst.IsValid() {
+				of = append(of, Neighbour{Addr: e.dst, MAC: e.mac.String()})
+			}
+		})
+		if err != nil && !errors.Is(err, unix.EAFNOSUPPORT) && !errors.Is(err, unix.EOPNOTSUPP) {
 			return nil, fmt.Errorf("list neighbours of %s: %w", link.Attrs().Name, err)
 		}
-		for _, n := range neighs {
-			addr, ok := netip.AddrFromSlice(n.IP)
-			if ok && n.State&unix.NUD_PERMANENT != 0 {
-				entries = append(entries, Neighbour{Addr: addr.Unmap(), MAC: n.HardwareAddr.String()})
-			}
-		}
+		all = append(all, of...)
 	}
-	return entries, nil
+	return all, nil
 }
 
 func neighbour(link Link, addr netip.Addr, mac net.HardwareAddr) *netlink.Neigh {

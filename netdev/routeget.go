@@ -26,8 +26,7 @@ func (c *Conn) PathTo(addr netip.Addr) (Path, error) {
 	b.Message(unix.RTM_GETROUTE, 0, "find route to "+addr.String())
 	b.U8(family(addr)) // struct rtmsg
 	b.U8(uint8(addr.BitLen()))
-	b.Zeros(6)
-	b.U32(unix.RTM_F_LOOKUP_TABLE)
+	b.Zeros(10)
 	b.Bytes(unix.RTA_DST, addr.AsSlice())
 	var p *Path
 	failed, err := c.sock.Do(&b, func(_ int, typ uint16, payload []byte) {

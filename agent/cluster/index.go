@@ -13,25 +13,25 @@ import (
 // and when it goes the other does again.
 type index struct {
 	all    map[string]*Endpoint // by etcd's key
-	byMAC  map[string][]*Endpoint
-	byAddr map[netip.Addr][]*Endpoint
-	byName map[string][]*Endpoint // in small letters
+	byMAC  claims[string]
+	byAddr claims[netip.Addr]
+	byName claims[string] // in small letters, without the network's behind them
 }
 
 func newIndex() *index {
-	return &index{all: map[string]*Endpoint{}, byMAC: map[string][]*Endpoint{}, byAddr: map[netip.Addr][]*Endpoint{}, byName: map[string][]*Endpoint{}}
+	return &index{all: map[string]*Endpoint{}, byMAC: newClaims[string](), byAddr: newClaims[netip.Addr](), byName: newClaims[string]()}
 }
 
 // put adds an endpoint and returns the one that had the key before.
 func (x *index) put(key string, e *Endpoint) *Endpoint {
 	old := x.drop(key)
 	x.all[key] = e
-	x.byMAC[e.MAC] = append(x.byMAC[e.MAC], e)
+	x.byMAC.add(e.MAC, e)
 	for _, a := range e.Addresses {
-		x.byAddr[a] = append(x.byAddr[a], e)
+		x.byAddr.add(a, e)
 	}
 	for _, name := range e.names() {
-		x.byName[name] = append(x.byName[name], e)
+		x.byName.add(name, e)
 	}
 	return old
 }
@@ -43,28 +43,58 @@ func (x *index) drop(key string) *Endpoint {
 		return nil
 	}
 	delete(x.all, key)
-	without(x.byMAC, old.MAC, old)
+	x.byMAC.remove(old.MAC, old)
 	for _, a := range old.Addresses {
-		without(x.byAddr, a, old)
+		x.byAddr.remove(a, old)
 	}
 	for _, name := range old.names() {
-		without(x.byName, name, old)
+		x.byName.remove(name, old)
 	}
 	return old
 }
 
-func without[K comparable](m map[K][]*Endpoint, k K, e *Endpoint) {
-	m[k] = slices.DeleteFunc(m[k], func(other *Endpoint) bool { return other == e })
-	if len(m[k]) == 0 {
-		delete(m, k)
+// claims are the endpoints that claim something: one, as a rule, for which a
+// list each would take more memory than all else that is known of it.
+type claims[K comparable] struct {
+	one  map[K]*Endpoint
+	more map[K][]*Endpoint // beside the one
+}
+
+func newClaims[K comparable]() claims[K] {
+	return claims[K]{map[K]*Endpoint{}, map[K][]*Endpoint{}}
+}
+
+func (c claims[K]) add(k K, e *Endpoint) {
+	if c.one[k] == nil {
+		c.one[k] = e
+	} else {
+		c.more[k] = append(c.more[k], e)
 	}
 }
 
+func (c claims[K]) remove(k K, e *Endpoint) {
+	list := slices.DeleteFunc(c.of(k), func(other *Endpoint) bool { return other == e })
+	delete(c.one, k)
+	delete(c.more, k)
+	for _, e := range list {
+		c.add(k, e)
+	}
+}
+
+// of are all that claim k, in a list of the caller's own.
+func (c claims[K]) of(k K) []*Endpoint {
+	e := c.one[k]
+	if e == nil {
+		return nil
+	}
+	return append([]*Endpoint{e}, c.more[k]...)
+}
+
 // newest is the endpoint that holds what all of them claim, or nil.
-func newest(claims []*Endpoint) *Endpoint {
-	var best *Endpoint
-	for _, e := range claims {
-		if best == nil || e.revision > best.revision {
+func (c claims[K]) newest(k K) *Endpoint {
+	best := c.one[k]
+	for _, e := range c.more[k] {
+		if e.revision > best.revision {
 			best = e
 		}
 	}
@@ -80,7 +110,7 @@ func (v *View) Way(network, mac, self string) (vtep netip.Addr, ok bool) {
 	if of == nil {
 		return vtep, false
 	}
-	return v.vtepOf(network, newest(of.byMAC[mac]), self)
+	return v.vtepOf(network, of.byMAC.newest(mac), self)
 }
 
 // Holder tells the MAC of a network's address, as Way does.
@@ -91,7 +121,7 @@ func (v *View) Holder(network string, a netip.Addr, self string) (mac string, ok
 	if of == nil {
 		return "", false
 	}
-	e := newest(of.byAddr[a])
+	e := of.byAddr.newest(a)
 	if _, ok := v.vtepOf(network, e, self); !ok {
 		return "", false
 	}
@@ -151,13 +181,13 @@ func (v *View) Forwarding(network, self string) Forwarding {
 	if of == nil {
 		return f
 	}
-	for mac, claims := range of.byMAC {
-		if vtep, ok := v.vtepOf(network, newest(claims), self); ok {
+	for mac := range of.byMAC.one {
+		if vtep, ok := v.vtepOf(network, of.byMAC.newest(mac), self); ok {
 			f.Ways[mac] = vtep
 		}
 	}
-	for a, claims := range of.byAddr {
-		e := newest(claims)
+	for a := range of.byAddr.one {
+		e := of.byAddr.newest(a)
 		if _, ok := v.vtepOf(network, e, self); ok {
 			f.Neighbours[a] = e.MAC
 		}

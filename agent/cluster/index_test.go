@@ -3,8 +3,66 @@ package cluster
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 )
+
+// Two endpoints claim an address and a name while a container moves; the
+// newest holds them, and when it goes the other does again.
+func TestWhatTwoEndpointsClaimIsTheNewests(t *testing.T) {
+	t.Parallel()
+	v := newView()
+	put := func(key, value string, revision int64) (c Change) {
+		t.Helper()
+		if err := v.put(key, []byte(value), revision, &c); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	put(networkKey("front"), `{"name":"front","vni":1,"config":{}}`, 1)
+	for i, host := range []string{"h1", "h2", "h3"} {
+		put(hostKey(host), fmt.Sprintf(`{"name":%q,"address":"192.0.2.%d"}`, host, i+1), 1)
+	}
+	const claims = `{"mac":"02:00:00:00:00:01","name":"Web","aliases":["www.front"],"addresses":["10.0.0.1"]}`
+	at := func(host string) string { return key(kindEndpoint, "front", host, "c1", "eth0") }
+	expect := func(want string, hosts ...string) {
+		t.Helper()
+		vtep, _ := v.Way("front", "02:00:00:00:00:01", "self")
+		var named []string
+		for _, name := range []string{"web", "web.front", "www.front", "www.front.front", "c1.front"} {
+			named = nil
+			for _, e := range v.Named("front", name, "self") {
+				named = append(named, e.Host)
+			}
+			if slices.Sort(named); !slices.Equal(named, hosts) {
+				t.Errorf("%s is on %q, want %q", name, named, hosts)
+			}
+		}
+		if e := v.At("front", netip.MustParseAddr("10.0.0.1"), "self"); vtep.String() != want || v.Host(e.Host).Address != vtep {
+			t.Errorf("the MAC is at %s, want %s; the address on %+v", vtep, want, e)
+		}
+	}
+	put(at("h1"), claims, 5)
+	expect("192.0.2.1", "h1")
+	put(at("h2"), claims, 9)
+	put(at("h3"), claims, 7)
+	expect("192.0.2.2", "h1", "h2", "h3")
+	if err := v.drop(at("h2"), new(Change)); err != nil {
+		t.Fatal(err)
+	}
+	expect("192.0.2.3", "h1", "h3")
+	if err := v.drop(at("h1"), new(Change)); err != nil {
+		t.Fatal(err)
+	}
+	expect("192.0.2.3", "h3")
+	if c := put(hostKey("h3"), `{"name":"h3","address":"192.0.2.3"}`, 10); len(c.Hosts) > 0 {
+		t.Errorf("a host that says the same again has changed: %+v", c)
+	}
+	if c := put(hostKey("h3"), `{"name":"h3","address":"192.0.2.4"}`, 11); len(c.Hosts) != 1 {
+		t.Errorf("a host that has moved has not changed: %+v", c)
+	}
+	expect("192.0.2.4", "h3")
+}
 
 // An encrypted network has a way to hosts with a place in the mesh only; the
 // same hosts are reached on a network in clear.

@@ -8,10 +8,11 @@ import (
 	"github.com/berth-net/berth/dns"
 )
 
-// names are those that lead to the endpoint, in small letters.
+// names are those that lead to the endpoint, in small letters, and that do so
+// with the network's behind them too.
 func (e *Endpoint) names() []string {
 	var list []string
-	for _, name := range dns.Names(e.Key, e.Name, e.Aliases) {
+	for _, name := range dns.ShortNames(e.Key, e.Name, e.Aliases) {
 		if name = strings.ToLower(name); name != "" && !slices.Contains(list, name) {
 			list = append(list, name)
 		}
@@ -29,8 +30,12 @@ func (v *View) Named(network, name, self string) []*Endpoint {
 		return nil
 	}
 	var found []*Endpoint
-	for _, e := range of.byName[name] {
-		if e.Host != self && v.hosts[e.Host] != nil {
+	named := of.byName.of(name)
+	if short, ok := strings.CutSuffix(name, "."+strings.ToLower(network)); ok {
+		named = append(named, of.byName.of(short)...)
+	}
+	for _, e := range named {
+		if e.Host != self && v.hosts[e.Host] != nil && !slices.Contains(found, e) {
 			found = append(found, e)
 		}
 	}
@@ -46,7 +51,7 @@ func (v *View) At(network string, a netip.Addr, self string) *Endpoint {
 	if of == nil {
 		return nil
 	}
-	if e := newest(of.byAddr[a]); e != nil && e.Host != self && v.hosts[e.Host] != nil {
+	if e := of.byAddr.newest(a); e != nil && e.Host != self && v.hosts[e.Host] != nil {
 		return e
 	}
 	return nil

@@ -58,7 +58,13 @@ func (v *View) put(raw string, value []byte, revision int64, change *Change) err
 	case kindNetwork:
 		return putInto(v.networks, rest[0], value, raw, func() { change.Networks = append(change.Networks, rest[0]) })
 	case kindHost:
-		return putInto(v.hosts, rest[0], value, raw, func() { change.Hosts = append(change.Hosts, rest[0]) })
+		old := v.hosts[rest[0]]
+		return putInto(v.hosts, rest[0], value, raw, func() {
+			// An agent that starts anew says the same once more, on its new lease.
+			if old == nil || *old != *v.hosts[rest[0]] {
+				change.Hosts = append(change.Hosts, rest[0])
+			}
+		})
 	case kindDead:
 		v.dead[rest[0]] = value
 	case kindEndpoint:
@@ -202,6 +208,20 @@ func (v *View) Endpoints(network string) []*Endpoint {
 	return slices.SortedFunc(maps.Values(of.all), func(a, b *Endpoint) int {
 		return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.ContainerID, b.ContainerID), cmp.Compare(a.IfName, b.IfName))
 	})
+}
+
+// EndpointsOn are the endpoints of the hosts that are named.
+func (v *View) EndpointsOn(hosts []string) (on []*Endpoint) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	for _, of := range v.endpoints {
+		for _, e := range of.all {
+			if slices.Contains(hosts, e.Host) {
+				on = append(on, e)
+			}
+		}
+	}
+	return on
 }
 
 // CountEndpoints counts the endpoints of each host.

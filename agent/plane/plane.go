@@ -12,7 +12,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -135,7 +134,7 @@ func (s *Segment) setWay(entries *netdev.Entries, w Way) (changed bool, err erro
 		return false, fmt.Errorf("program MAC %q: %w", w.MAC, err)
 	}
 	// To replace an entry changes its first destination only (vxlan_fdb_replace).
-	if !w.Known || old == broken {
+	if !w.Known || old == broken || old == unled {
 		delete(s.told.Ways, w.MAC)
 		entries.DropFDB(s.vxlan, mac)
 	}
@@ -174,26 +173,29 @@ func (s *Segment) Repair(want cluster.Forwarding, more bool) (int, error) {
 		return 0, err
 	}
 	n, errs, moved, entries := 0, []error(nil), []Neighbour(nil), new(netdev.Entries)
-	for mac := range union(s.told.Ways, want.Ways) {
-		vtep, ok := want.Ways[mac]
-		if !ok && more {
-			continue
-		}
-		changed, err := s.setWay(entries, Way{mac, vtep, ok})
+	set := func(changed bool, err error) {
 		n += count(changed)
 		errs = append(errs, err)
 	}
-	for a := range union(s.told.Neighbours, want.Neighbours) {
-		mac, ok := want.Neighbours[a]
-		if !ok && more {
-			continue
+	for mac := range s.told.Ways {
+		if _, ok := want.Ways[mac]; !ok && !more {
+			set(s.setWay(entries, Way{MAC: mac}))
 		}
+	}
+	for mac, vtep := range want.Ways {
+		set(s.setWay(entries, Way{mac, vtep, true}))
+	}
+	for a := range s.told.Neighbours {
+		if _, ok := want.Neighbours[a]; !ok && !more {
+			set(s.setNeighbour(entries, Neighbour{Addr: a}))
+		}
+	}
+	for a, mac := range want.Neighbours {
 		_, had := s.told.Neighbours[a]
-		changed, err := s.setNeighbour(entries, Neighbour{a, mac, ok})
-		n += count(changed)
-		errs = append(errs, err)
-		if changed && had && ok {
-			moved = append(moved, Neighbour{a, mac, ok})
+		changed, err := s.setNeighbour(entries, Neighbour{a, mac, true})
+		set(changed, err)
+		if changed && had {
+			moved = append(moved, Neighbour{a, mac, true})
 		}
 	}
 	return n, errors.Join(append(errs, s.dev.Apply(entries), s.announce(moved))...)
@@ -206,51 +208,38 @@ func count(is bool) int {
 	return 0
 }
 
-// broken stands for the VTEP of a MAC that the kernel has no one way to. It
-// differs from every VTEP.
-var broken = netip.IPv4Unspecified()
+// broken stands for the VTEP of a MAC that the kernel has no one way to, and
+// unled for that of one which only the bridge knows. They differ from every
+// VTEP.
+var broken, unled = netip.IPv4Unspecified(), netip.IPv6Unspecified()
 
 // read takes what the kernel has for what it was told. A way that only one of
 // its two tables has is none.
 func (s *Segment) read() error {
-	fdb, err := s.dev.FDB(s.vxlan)
+	// What was told before is not needed meanwhile.
+	s.told = cluster.Forwarding{Ways: map[string]netip.Addr{}, Neighbours: map[netip.Addr]string{}}
+	fdb, ports, err := s.dev.FDB(s.vxlan)
 	if err != nil {
 		return err
 	}
-	ports, err := s.dev.BridgeFDB(s.vxlan)
-	if err != nil {
-		return err
+	for _, mac := range ports {
+		s.told.Ways[mac] = unled
+	}
+	for _, e := range fdb {
+		if s.told.Ways[e.MAC] == unled {
+			s.told.Ways[e.MAC] = e.Remote
+		} else { // no port, or a second way
+			s.told.Ways[e.MAC] = broken
+		}
 	}
 	neighbours, err := s.dev.Neighbours(s.bridge)
 	if err != nil {
 		return err
 	}
-	s.told = cluster.Forwarding{Ways: map[string]netip.Addr{}, Neighbours: map[netip.Addr]string{}}
-	has := map[string]bool{}
-	for _, mac := range ports {
-		has[mac] = true
-	}
-	for _, e := range fdb {
-		_, twice := s.told.Ways[e.MAC]
-		s.told.Ways[e.MAC] = e.Remote
-		if twice || !has[e.MAC] {
-			s.told.Ways[e.MAC] = broken
-		}
-		delete(has, e.MAC)
-	}
-	for mac := range has {
-		s.told.Ways[mac] = broken
-	}
 	for _, n := range neighbours {
 		s.told.Neighbours[n.Addr] = n.MAC
 	}
 	return nil
-}
-
-func union[K comparable, V any](a, b map[K]V) map[K]V {
-	all := maps.Clone(a)
-	maps.Copy(all, b)
-	return all
 }
 
 // Entries lists the kernel's state as lines, for status and tests.

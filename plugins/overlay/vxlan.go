@@ -195,7 +195,7 @@ func (s *segment) replicateTo(vxlan netdev.Link, peers []netip.Addr) error {
 	if s.ControlPlane != Static {
 		return nil
 	}
-	entries, err := s.dev.FDB(vxlan)
+	entries, _, err := s.dev.FDB(vxlan)
 	if err != nil {
 		return err
 	}
