@@ -23,6 +23,19 @@ func buildPlugin(t testing.TB) (path string) {
 	return path
 }
 
+// buildBerth builds the binary that agents run as, but for its linking:
+// make build's is static.
+func buildBerth(t testing.TB) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "berth")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-tags", "seccomp netgo osusergo", "-o", path, "../cmd/berth")
+	build.Env = append(os.Environ(), "CGO_ENABLED=1", "GOFLAGS=-buildvcs=false")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build berth: %v\n%s", err, out)
+	}
+	return path
+}
+
 // pluginCall is a runtime's call of the binary, by a driver's name, for a
 // network whose plugin is configured by the JSON object config.
 func pluginCall(t testing.TB, h *nettest.Host, path, verb, driver, network, config string, c *nettest.Container) *exec.Cmd {

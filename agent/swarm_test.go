@@ -164,14 +164,15 @@ func peakRSS(t testing.TB, pid int) float64 {
 }
 
 // BenchmarkHundredHosts is a cluster of 100 hosts with 100 endpoints each, the
-// kernel's side of three of them real: how long a new agent takes until its
-// kernel knows everybody, what memory it takes, and when an endpoint that is
-// added is known to all.
+// kernel's side of three of them real: how long a new agent, which is berth's
+// own binary, takes until its kernel knows everybody, what memory it takes, and
+// when an endpoint that is added is known to all.
 func BenchmarkHundredHosts(b *testing.B) {
 	w := newWorld(b, 3)
 	for i, h := range w.hosts {
 		w.addTo(h, fmt.Sprintf("real%d", i), "big", big)
 	}
+	berth := buildBerth(b)
 	p := newSwarm(w)
 	third, all := w.hosts[2], simulatedHosts*endpointsPerHost+2
 	w.eventually("the third host to know all", func() error {
@@ -187,7 +188,7 @@ func BenchmarkHundredHosts(b *testing.B) {
 		third.Run("ip", "link", "delete", "vx-big")
 		third.Run("ip", "link", "delete", "bo-big")
 		begin := time.Now()
-		w.startAgent(third)
+		w.agents[third] = third.Background(berth, "agent", "--name", third.Name, "--etcd", w.etcdURL(), "--metrics", "127.0.0.1:9470")
 		// The agent says when it is done: to look all the time would take the
 		// processor from it.
 		w.eventually("the repair", func() error {

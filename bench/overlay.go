@@ -30,7 +30,8 @@ var clusterBenchmarks = []clusterBenchmark{
 	{"HundredHosts", "5x", []clusterRow{
 		{"complete-ms", "100 hosts with 100 endpoints each: a new agent's start until its kernel knows all, longest", "≤ 2,000 ms"},
 		{"peak-MB", "the most memory that it took", "≤ 60 MB"},
-		{"news-ms", "an ADD's begin until all agents know of it, longest", "≤ 200 ms"},
+		{"median-news-ms", "an ADD's begin until all agents know of it, 30 of them, median", ""},
+		{"news-ms", "the same, longest", "≤ 200 ms"},
 	}},
 }
 
