@@ -31,6 +31,26 @@ func BenchmarkThroughput(b *testing.B) {
 	b.ReportMetric(medianOf(ours)/1e9, "Gbit/s")
 }
 
+// BenchmarkEncryptedThroughput is the same by an encrypted network and by one
+// in clear text of the same hosts.
+func BenchmarkEncryptedThroughput(b *testing.B) {
+	w := newWorld(b, 2)
+	server, client := w.addTo(w.hosts[0], "server", "front", secret), w.addTo(w.hosts[1], "client", "front", secret)
+	clearServer, clearClient := w.addTo(w.hosts[0], "clear1", "other", other), w.addTo(w.hosts[1], "clear2", "other", other)
+	var encrypted, inClear []float64
+	for b.Loop() {
+		encrypted = append(encrypted, rate(b, server.Container, client.Container, server.ips[0].String()))
+		inClear = append(inClear, rate(b, clearServer.Container, clearClient.Container, clearServer.ips[0].String()))
+	}
+	s, err := w.status(w.hosts[0])
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Logf("WireGuard of the %s", s.Mesh.Implementation)
+	b.ReportMetric(medianOf(encrypted)/medianOf(inClear), "ratio")
+	b.ReportMetric(medianOf(encrypted)/1e9, "Gbit/s")
+}
+
 // byHand attaches a container as the few lines of a shell do.
 func byHand(h *nettest.Host, self, peer int) *nettest.Container {
 	c := h.NewContainer(fmt.Sprintf("hand%d", self))

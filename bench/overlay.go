@@ -23,6 +23,10 @@ var clusterBenchmarks = []clusterBenchmark{
 		{"p99-ms", "the same, 99th percentile", "≤ 100 ms"},
 	}},
 	{"Throughput", "15x", []clusterRow{{"ratio", "TCP throughput, overlay to a VXLAN made by hand", "≥ 0.97"}}},
+	{"EncryptedThroughput", "10x", []clusterRow{
+		{"ratio", "TCP throughput, encrypted overlay to one in clear text, by wireguard-go where the kernel has no WireGuard", ""},
+		{"Gbit/s", "the same in Gbit/s", ""},
+	}},
 	{"Add", "100x", []clusterRow{
 		{"overlay-ms", "ADD on an overlay, median", ""},
 		{"ratio", "ADD, overlay to bridge", "≤ 1.3"},
