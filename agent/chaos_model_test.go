@@ -67,18 +67,6 @@ func (c *chaos) compareEntries(host int) error {
 	return c.differ(want, append(forwarding(h), bridged(h)...))
 }
 
-// bridged is what a host's bridge sends to the VXLAN device, as lines.
-func bridged(h *nettest.Host) (lines []string) {
-	own, _ := h.Try("cat", "/sys/class/net/vx-front/address")
-	out, _ := h.Try("bridge", "fdb", "show", "dev", "vx-front")
-	for line := range strings.Lines(out) {
-		if f := strings.Fields(line); len(f) > 1 && f[1] == "master" && f[0] != strings.TrimSpace(own) {
-			lines = append(lines, f[0]+" by vx-front")
-		}
-	}
-	return lines
-}
-
 // compareLeases is of the addresses that a host has given.
 func (c *chaos) compareLeases(host int) error {
 	var want, have []string

@@ -56,6 +56,18 @@ func (w *world) forwardingFor(h *nettest.Host, members []*member) (lines []strin
 	return lines
 }
 
+// bridged is what a host's bridge sends to the VXLAN device, as lines.
+func bridged(h *nettest.Host) (lines []string) {
+	own, _ := h.Try("cat", "/sys/class/net/vx-front/address")
+	out, _ := h.Try("bridge", "fdb", "show", "dev", "vx-front")
+	for line := range strings.Lines(out) {
+		if f := strings.Fields(line); len(f) > 1 && f[1] == "master" && f[0] != strings.TrimSpace(own) {
+			lines = append(lines, f[0]+" by vx-front")
+		}
+	}
+	return lines
+}
+
 // awaitForwarding waits until a host's kernel has a line of forwarding, or no
 // longer has it.
 func (w *world) awaitForwarding(h *nettest.Host, line string, has bool) {
@@ -68,11 +80,18 @@ func (w *world) awaitForwarding(h *nettest.Host, line string, has bool) {
 	})
 }
 
+// newWatchfulWorld has agents that repair what they notice, and nothing because
+// it is time to.
+func newWatchfulWorld(t testing.TB, n int) *world {
+	t.Helper()
+	return newWorldWith(t, bothFamilies, n, func(int) []string { return []string{agentEvery + "=1h"} })
+}
+
 // A host whose uplink gets another address makes its tunnels anew, and the
 // others send there.
 func TestAChangedUplinkAddressIsFollowed(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, 2)
+	w := newWatchfulWorld(t, 2)
 	a, b := w.add(w.hosts[0], "a"), w.add(w.hosts[1], "b")
 	w.everyPair([]*member{a, b})
 	h := w.hosts[0]
@@ -116,7 +135,7 @@ func TestAVTEPsRewrittenMACIsRestored(t *testing.T) {
 // container moves.
 func TestTheNewestOfTwoEndpointsCounts(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, 3)
+	w := newWatchfulWorld(t, 3)
 	const mac = "02:00:00:00:00:01"
 	seer := w.add(w.hosts[2], "seer")
 	hasMAC := func(req *plugins.Request) { req.Runtime.MAC, _ = net.ParseMAC(mac) }
@@ -175,7 +194,7 @@ func rawKey(host string, key endpoint.Key) string {
 // With an endpoint its entries of both families go, and nobody else's.
 func TestNoEntryOfEitherFamilyIsLeft(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, 2)
+	w := newWatchfulWorld(t, 2)
 	a, stays, seer := w.add(w.hosts[0], "a"), w.add(w.hosts[0], "stays"), w.add(w.hosts[1], "seer")
 	w.everyPair([]*member{a, stays, seer})
 	if len(a.ips) != 2 {
