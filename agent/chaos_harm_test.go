@@ -83,7 +83,7 @@ func (c *chaos) partition(h *nettest.Host) {
 // back from the last time.
 func (c *chaos) damage(h *nettest.Host) {
 	for _, what := range []func(*nettest.Host){
-		c.flushFDB, c.flushBridge, c.flushNeighbours,
+		c.flushFDB, c.flushBridge, c.flushNeighbours, c.alterNeighbours,
 		func(h *nettest.Host) { c.try(h, "ip", "link", "set", "vx-front", "down") },
 		func(h *nettest.Host) { c.try(h, "ip", "link", "set", "vx-front", "nomaster") },
 		func(h *nettest.Host) { c.try(h, "ip", "link", "delete", "vx-front") },
@@ -104,6 +104,16 @@ func (c *chaos) flushNeighbours(h *nettest.Host) {
 	c.try(h, "ip", "neighbour", "flush", "dev", "bo-front", "nud", "permanent")
 }
 
+// alterNeighbours gives the addresses elsewhere to a MAC that nobody has.
+func (c *chaos) alterNeighbours(h *nettest.Host) {
+	c.does("alter neighbours", h)
+	for _, line := range forwarding(h) {
+		if addr, _, is := strings.Cut(line, " is "); is {
+			_, _ = h.Try("ip", "neighbour", "replace", addr, "lladdr", "02:00:00:00:de:ad", "dev", "bo-front", "nud", "permanent")
+		}
+	}
+}
+
 // flushFDB removes the forwarding entries of the VXLAN device, and flushBridge
 // those of the bridge that lead there. (bridge fdb flush does the first since
 // Linux 6.7 only.)
@@ -121,14 +131,21 @@ func (c *chaos) flush(h *nettest.Host, word, of string) {
 }
 
 // lastBlow does to every host what an agent has to notice by itself: no other
-// harm follows that would mend it, as a new agent does.
+// harm follows that would mend it, as a new agent or a new device does.
 func (c *chaos) lastBlow() {
+	for i := range c.hosts {
+		c.awaitAgent(i)
+		c.readdress(i)
+	}
 	for i, h := range c.hosts {
 		c.awaitAgent(i)
-		c.flushFDB(h)
-		c.flushBridge(h)
-		c.flushNeighbours(h)
-		c.readdress(i)
+		c.eventually("the VTEP of "+h.Name, func() error { return c.compareVTEP(i) })
+		c.alterNeighbours(h)
+		if i%2 == 0 {
+			c.flushBridge(h)
+		} else {
+			c.flushFDB(h)
+		}
 	}
 }
 

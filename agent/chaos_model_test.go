@@ -15,6 +15,7 @@ import (
 // helping: no agent is started anew.
 func (c *chaos) judge() {
 	for i, h := range c.hosts {
+		c.eventually("the VTEP of "+h.Name, func() error { return c.compareVTEP(i) })
 		c.eventually("the entries of "+h.Name, func() error { return c.compareEntries(i) })
 		c.eventually("the leases of "+h.Name, func() error { return c.compareLeases(i) })
 		c.eventually("the ports of "+h.Name, func() error { return c.comparePorts(i) })
@@ -65,6 +66,15 @@ func (c *chaos) compareEntries(host int) error {
 	}
 	h := c.hosts[host]
 	return c.differ(want, append(forwarding(h), bridged(h)...))
+}
+
+// compareVTEP is of where a host's own end of the tunnels is.
+func (c *chaos) compareVTEP(host int) error {
+	out, err := c.hosts[host].Try("ip", "-d", "link", "show", "vx-front")
+	if err == nil && !strings.Contains(out, " local "+c.at[host]+" ") {
+		err = fmt.Errorf("it is not %s: %s", c.at[host], out)
+	}
+	return err
 }
 
 // compareLeases is of the addresses that a host has given.

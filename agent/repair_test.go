@@ -81,10 +81,10 @@ func (w *world) awaitForwarding(h *nettest.Host, line string, has bool) {
 }
 
 // newWatchfulWorld has agents that repair what they notice, and nothing because
-// it is time to.
+// it is time to or because a lease has ended.
 func newWatchfulWorld(t testing.TB, n int) *world {
 	t.Helper()
-	return newWorldWith(t, bothFamilies, n, func(int) []string { return []string{agentEvery + "=1h"} })
+	return newWorldWith(t, bothFamilies, n, func(int) []string { return []string{agentEvery + "=1h", agentTTL + "=1m"} })
 }
 
 // A host whose uplink gets another address makes its tunnels anew, and the
