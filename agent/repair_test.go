@@ -138,6 +138,9 @@ func TestTheNewestOfTwoEndpointsCounts(t *testing.T) {
 	w := newWatchfulWorld(t, 3)
 	const mac = "02:00:00:00:00:01"
 	seer := w.add(w.hosts[2], "seer")
+	// A host that comes is a reason to repair everything; what follows is not.
+	w.publishAs("h9", endpoint.Key{Network: "front", ContainerID: "first", IfName: "eth0"}, "02:00:00:00:00:09")
+	w.awaitForwarding(seer.host, "02:00:00:00:00:09 at 192.0.2.99", true)
 	hasMAC := func(req *plugins.Request) { req.Runtime.MAC, _ = net.ParseMAC(mac) }
 	old := w.addWith(w.hosts[0], "old", hasMAC)
 	w.awaitForwarding(seer.host, mac+" at 192.0.2.1", true)
@@ -176,8 +179,10 @@ func (w *world) publishAs(host string, key endpoint.Key, mac string, addrs ...ne
 	for _, a := range addrs {
 		quoted = append(quoted, fmt.Sprintf("%q", a))
 	}
-	w.kv("put", fmt.Sprintf(`{"key":%q,"value":%q}`, key64("/berth/v1/hosts/"+host),
-		key64(fmt.Sprintf(`{"name":%q,"instance":"test","address":"192.0.2.99"}`, host))))
+	if len(w.keysBelow("/berth/v1/hosts/"+host)) == 0 {
+		w.kv("put", fmt.Sprintf(`{"key":%q,"value":%q}`, key64("/berth/v1/hosts/"+host),
+			key64(fmt.Sprintf(`{"name":%q,"instance":"test","address":"192.0.2.99"}`, host))))
+	}
 	w.kv("put", fmt.Sprintf(`{"key":%q,"value":%q}`, key64(rawKey(host, key)),
 		key64(fmt.Sprintf(`{"mac":%q,"addresses":[%s]}`, mac, strings.Join(quoted, ",")))))
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -47,11 +48,13 @@ type Client struct {
 	view    *View
 	synced  chan struct{} // closed when the view is complete for the first time
 	once    sync.Once
+	line    *line
 
 	remembering sync.Mutex // the memory file
 
 	mu       sync.Mutex
 	self     Host
+	former   map[netip.Addr]bool // addresses that this agent has told before
 	lease    clientv3.LeaseID
 	want     map[string]string // leased keys that this host publishes
 	have     map[string]string // those that etcd has on the current lease
@@ -72,10 +75,12 @@ type Client struct {
 
 // Open prepares the connection; Run uses it. It does not wait for etcd.
 func Open(o Options) (*Client, error) {
+	l := new(line)
 	etcd, err := clientv3.New(clientv3.Config{
 		Endpoints: o.Servers, TLS: o.TLS, Username: o.User, Password: o.Password,
 		DialTimeout: patience,
 		DialOptions: []grpc.DialOption{
+			grpc.WithContextDialer(l.dial),
 			// A partition shows as silence; without this the watch would wait
 			// for TCP to give up.
 			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: patience}),
@@ -95,7 +100,7 @@ func Open(o Options) (*Client, error) {
 	return &Client{
 		options: o, etcd: etcd, view: newView(), synced: make(chan struct{}),
 		want: map[string]string{}, have: map[string]string{}, lost: map[string]*lost{}, wake: make(chan struct{}, 1), flushed: make(chan struct{}),
-		begun: make(chan struct{}),
+		begun: make(chan struct{}), line: l, former: map[netip.Addr]bool{},
 	}, nil
 }
 

@@ -21,9 +21,17 @@ const batch = 100
 // SetHost says who this host is, now or anew: its address may change.
 func (c *Client) SetHost(h Host) error {
 	c.mu.Lock()
+	moved := c.self.Address.IsValid() && c.self.Address != h.Address
+	if moved {
+		c.former[c.self.Address] = true
+	}
 	c.self = h
 	c.mu.Unlock()
-	return c.set(map[string]any{hostKey(h.Name): h}, nil)
+	err := c.set(map[string]any{hostKey(h.Name): h}, nil)
+	if moved {
+		c.line.hangUp()
+	}
+	return err
 }
 
 // PublishEndpoint tells the cluster of an endpoint of this host. It does not
@@ -138,7 +146,7 @@ func (c *Client) begin(ctx context.Context) error {
 	}
 	var there Host
 	if raw := valueOf(got.Responses[0]); raw != nil && json.Unmarshal(raw, &there) == nil {
-		err = namesake(&self, &there)
+		err = c.namesakeOf(&self, &there)
 	}
 	c.admit(err)
 	if err != nil {
@@ -162,14 +170,17 @@ func valueOf(r *etcdserverpb.ResponseOp) []byte {
 
 // namesake is an error unless the host that the cluster has by this one's name
 // is this one, in an earlier life of its agent. That has this boot's identity.
-// A copy of this machine, made while it ran, has it too, but another address;
-// and so has this one when its address changed while no agent ran, until the
-// lease of that life ends.
-func namesake(self, there *Host) error {
+// A copy of this machine, made while it ran, has it too, but another address
+// than this agent ever had; and so has this one when its address changed while
+// no agent ran, until the lease of that life ends.
+func (c *Client) namesakeOf(self, there *Host) error {
+	c.mu.Lock()
+	had := c.former[there.Address]
+	c.mu.Unlock()
 	switch {
 	case there.Instance != self.Instance:
 		return fmt.Errorf("join the cluster as %s: %w: it is at %s; choose another with --name", self.Name, ErrNameTaken, there.Address)
-	case there.Address != self.Address:
+	case there.Address != self.Address && !had:
 		return fmt.Errorf("join the cluster as %s: %w, and this one's identity: it is at %s; if it is a copy of this host, reboot it by another name", self.Name, ErrNameTaken, there.Address)
 	}
 	return nil

@@ -1,0 +1,47 @@
+package cluster
+
+import (
+	"context"
+	"net"
+	"slices"
+	"sync"
+	"syscall"
+)
+
+// line makes the connections to etcd, and can end them. One from an address
+// that the host has lost gets no answer any more, and gRPC would find out only
+// by its keepalive.
+type line struct {
+	mu   sync.Mutex
+	open []net.Conn
+}
+
+func (l *line) dial(ctx context.Context, address string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.open = append(slices.DeleteFunc(l.open, isClosed), conn)
+	return conn, nil
+}
+
+func isClosed(c net.Conn) bool {
+	s, ok := c.(syscall.Conn)
+	if !ok {
+		return true
+	}
+	raw, err := s.SyscallConn()
+	return err != nil || raw.Control(func(uintptr) {}) != nil
+}
+
+// hangUp ends all connections; gRPC makes new ones at once.
+func (l *line) hangUp() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range l.open {
+		_ = c.Close()
+	}
+	l.open = nil
+}
