@@ -31,11 +31,12 @@ func trust(c *nlsock.Conn, bridge string) error {
 	return firewallCmd("--zone=trusted", "--add-interface="+bridge)
 }
 
-// trustBeside is trust where there is a firewalld, for the iptables backend:
-// its own accepts are final in the tables of iptables, but not there.
-func trustBeside(bridges ...string) error {
+// passBeside is letPass for the iptables backend. Its own accepts are final in
+// the tables that it writes to, but neither in those of iptables-legacy, where
+// it is not that tool itself, nor in firewalld's.
+func passBeside(bridges ...string) error {
 	if probeNFTables() != nil {
-		return nil // firewalld's rules are then in the tables of iptables
+		return nil // all rules are then in the tables that it writes to
 	}
 	c, err := nlsock.Open(unix.NETLINK_NETFILTER)
 	if err != nil {
@@ -43,18 +44,21 @@ func trustBeside(bridges ...string) error {
 	}
 	defer c.Close()
 	_, firewalld, err := dropping(c)
-	if err != nil || !firewalld {
+	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, bridge := range bridges {
-		errs = append(errs, trust(c, bridge))
+		errs = append(errs, legacyPass(bridge))
+		if firewalld {
+			errs = append(errs, trust(c, bridge))
+		}
 	}
 	return errors.Join(errs...)
 }
 
-// distrustBeside is distrust for the iptables backend.
-func distrustBeside(bridge string) error {
+// forgetPassBeside undoes passBeside.
+func forgetPassBeside(bridge string) error {
 	if probeNFTables() != nil {
 		return nil
 	}
@@ -63,7 +67,7 @@ func distrustBeside(bridge string) error {
 		return err
 	}
 	defer c.Close()
-	return distrust(c, bridge)
+	return errors.Join(distrust(c, bridge), forgetLegacyPass(bridge))
 }
 
 // distrust undoes trust. A bridge in another zone stays there.

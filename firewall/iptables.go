@@ -186,7 +186,7 @@ func (f IPTables) Add(n *Network, e *Endpoint) error {
 			return err
 		}
 	}
-	return trustBeside(n.Bridge)
+	return passBeside(n.Bridge)
 }
 
 // prepare makes what the rules of strict ports name.
@@ -216,7 +216,7 @@ func (f IPTables) Forget(n *Network) error {
 	if err == nil && !strict {
 		err = errors.Join(destroyIPSets(), deleteLoop())
 	}
-	return errors.Join(err, distrustBeside(n.Bridge))
+	return errors.Join(err, forgetPassBeside(n.Bridge))
 }
 
 // Rebuild implements Firewall.
@@ -236,7 +236,7 @@ func (f IPTables) Rebuild(all []Attachment) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(guardPorts(all), trustBeside(bridgesOf(all)...))
+	return errors.Join(guardPorts(all), passBeside(bridgesOf(all)...))
 }
 
 // guardPorts passes over ports that are gone.

@@ -43,32 +43,34 @@ func TestBesideAForwardPolicyOfDrop(t *testing.T) {
 // The same by the tool that does without nftables, whose rules nftables does
 // not show.
 func TestBesideALegacyForwardPolicyOfDrop(t *testing.T) {
-	t.Parallel()
 	for _, place := range []string{"DOCKER-USER", "FORWARD"} {
 		t.Run(place, func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t)
-			if out, err := w.host.Try("iptables-legacy", "-P", "FORWARD", "DROP"); err != nil {
-				t.Skipf("no legacy iptables (CONFIG_IP_NF_IPTABLES_LEGACY): %s", out)
-			}
-			if place != "FORWARD" {
-				w.host.Run("iptables-legacy", "-N", place)
-				w.host.Run("iptables-legacy", "-A", "FORWARD", "-j", place)
-			}
-			w.worksBeside(firewall.BackendNFTables)
-			// Another Add of the network finds the accepts without the tool.
-			real := w.host.Run("readlink", "-f", "/usr/sbin/iptables-legacy")
-			w.host.Run("mount", "--bind", "/bin/false", strings.TrimSpace(real))
-			w.add(request(w.host.NewContainer("c2"), "front", config(1, `"ipMasq":true,`)))
-			w.host.Run("umount", strings.TrimSpace(real))
-			if out := w.host.Run("iptables-legacy", "-S", place); strings.Count(out, "berth:pass:br1") != 2 {
-				t.Errorf("not one accept each way in %s:\n%s", place, out)
-			}
-			w.forget("nftables")
-			if out := w.host.Run("iptables-legacy", "-S"); strings.Contains(out, "berth") || !strings.Contains(out, "-P FORWARD DROP") {
-				t.Errorf("after the network:\n%s", out)
-			}
+			eachBackend(t, func(t *testing.T, backend string) { besideLegacy(t, backend, place) })
 		})
+	}
+}
+
+func besideLegacy(t *testing.T, backend, place string) {
+	w := newWorld(t)
+	if out, err := w.host.Try("iptables-legacy", "-P", "FORWARD", "DROP"); err != nil {
+		t.Skipf("no legacy iptables (CONFIG_IP_NF_IPTABLES_LEGACY): %s", out)
+	}
+	if place != "FORWARD" {
+		w.host.Run("iptables-legacy", "-N", place)
+		w.host.Run("iptables-legacy", "-A", "FORWARD", "-j", place)
+	}
+	w.worksBeside(backend)
+	// Another Add of the network finds the accepts without the tool.
+	real := w.host.Run("readlink", "-f", "/usr/sbin/iptables-legacy")
+	w.host.Run("mount", "--bind", "/bin/false", strings.TrimSpace(real))
+	w.add(request(w.host.NewContainer("c2"), "front", config(1, `"ipMasq":true,`+with(backend))))
+	w.host.Run("umount", strings.TrimSpace(real))
+	if out := w.host.Run("iptables-legacy", "-S", place); strings.Count(out, "berth:pass:br1") != 2 {
+		t.Errorf("not one accept each way in %s:\n%s", place, out)
+	}
+	w.forget(backend)
+	if out := w.host.Run("iptables-legacy", "-S"); strings.Contains(out, "berth") || !strings.Contains(out, "-P FORWARD DROP") {
+		t.Errorf("after the network:\n%s", out)
 	}
 }
 
