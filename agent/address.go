@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+
+	"github.com/berth-net/berth/netdev"
 )
 
 // errNoAddress says that the host has no end of tunnels now. An uplink whose
@@ -18,16 +20,23 @@ func (a *Agent) advertised() (netip.Addr, error) {
 	return a.vtep()
 }
 
-// vtep is the address that this host's tunnels leave from: one of its own.
+// vtep is the address that this host's tunnels leave from: one of its own. It
+// asks the kernel by a socket of its own, so that an ADD need not wait for what
+// else the agent does.
 func (a *Agent) vtep() (netip.Addr, error) {
+	conn, err := netdev.Dial()
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	defer conn.Close()
 	if a.Bind.IsValid() {
-		if !a.owns(a.Bind) {
+		if !owns(conn, a.Bind) {
 			return netip.Addr{}, fmt.Errorf("%w: it does not have %s, which --bind names", errNoAddress, a.Bind)
 		}
 		return a.Bind, nil
 	}
 	// Behind a NAT the others' address for this host is not its own.
-	if a.Advertise.IsValid() && a.owns(a.Advertise) {
+	if a.Advertise.IsValid() && owns(conn, a.Advertise) {
 		return a.Advertise, nil
 	}
 	for _, server := range a.Options.Cluster.Servers {
@@ -35,7 +44,7 @@ func (a *Agent) vtep() (netip.Addr, error) {
 		if err != nil {
 			continue
 		}
-		path, err := a.dev.PathTo(addr)
+		path, err := conn.PathTo(addr)
 		if err == nil && path.Source.IsValid() && !path.Source.IsLoopback() && a.fits(path.Source) {
 			return path.Source, nil
 		}
@@ -46,11 +55,16 @@ func (a *Agent) vtep() (netip.Addr, error) {
 // owns tells whether an address is one of this host's: by its route, and by a
 // list of all addresses where it has none, as one of IPv6 while the kernel
 // looks for duplicates of it.
-func (a *Agent) owns(addr netip.Addr) bool {
-	if path, err := a.dev.PathTo(addr); err == nil && path.Local {
+func owns(conn *netdev.Conn, addr netip.Addr) bool {
+	if path, err := conn.PathTo(addr); err == nil && path.Local {
 		return true
 	}
-	_, err := a.dev.LinkWithAddr(addr)
+	dev, err := netdev.Here()
+	if err != nil {
+		return false
+	}
+	defer dev.Close()
+	_, err = dev.LinkWithAddr(addr)
 	return err == nil
 }
 

@@ -71,11 +71,7 @@ func holds(r *endpoint.Record, addr netip.Addr) bool {
 }
 
 // isFenced tells whether this host has given up its networks.
-func (a *Agent) isFenced() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.fenced
-}
+func (a *Agent) isFenced() bool { return a.fenced.Load() }
 
 // guardEvery is how often it is looked whether the host must give up its
 // networks: well within the quarter of ReclaimAfter that Fence leaves.
@@ -106,10 +102,10 @@ func (a *Agent) guardAddresses(ctx context.Context) error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if fence && !a.fenced {
+	if fence && !a.fenced.Load() {
 		a.Log.Warn("this host gives up its networks: etcd has not answered for so long that others may be given its addresses", "last", seen)
 	}
-	a.fenced = fence
+	a.fenced.Store(fence)
 	if !fence {
 		return nil
 	}

@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/berth-net/berth/agent/api"
@@ -63,17 +64,21 @@ type Agent struct {
 	coming  map[endpoint.Key]*cluster.Endpoint // whose devices are being made
 	evicted map[endpoint.Key]bool              // whose address another host has got
 
+	// hasty guards what an ADD asks for while a repair may hold mu.
+	hasty    sync.Mutex
+	readings map[string]reading    // of networks, by name
+	serving  map[string]api.Served // networks that were repaired once, and by which devices
+	fenced   atomic.Bool
+
 	mu        sync.Mutex  // guards what follows, dev and herald included
 	secret    *encryption // nil: one host
 	dev       *netdev.Handle
 	herald    *netdev.Herald
 	local     netip.Addr // VTEP that the cluster was told
 	segments  map[string]*plane.Segment
-	readings  map[string]reading // of networks, by name
 	claimed   map[claim]claimed
 	strangers map[string]uint32 // VNIs of networks here that are not the cluster's of that name
 	problems  []api.Problem
-	fenced    bool
 	found     findings
 }
 
@@ -98,7 +103,7 @@ func New(o Options) (*Agent, error) {
 	}
 	a := &Agent{
 		Options: o, started: time.Now(), dev: dev, herald: herald, watch: watch, dirty: make(chan struct{}, 1), metrics: newMetrics(),
-		segments: map[string]*plane.Segment{}, claimed: map[claim]claimed{}, readings: map[string]reading{},
+		segments: map[string]*plane.Segment{}, claimed: map[claim]claimed{}, readings: map[string]reading{}, serving: map[string]api.Served{},
 		coming: map[endpoint.Key]*cluster.Endpoint{},
 	}
 	if !o.NoNames {

@@ -146,9 +146,9 @@ type reading struct {
 
 // decoded is decode, once for each version of a network: every ADD asks.
 func (a *Agent) decoded(n *cluster.Network) (*config, *ipam.Config, error) {
-	a.mu.Lock()
+	a.hasty.Lock()
 	have := a.readings[n.Name]
-	a.mu.Unlock()
+	a.hasty.Unlock()
 	if have.of == n {
 		return have.conf, have.pool, nil
 	}
@@ -156,8 +156,8 @@ func (a *Agent) decoded(n *cluster.Network) (*config, *ipam.Config, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
+	a.hasty.Lock()
+	defer a.hasty.Unlock()
 	a.readings[n.Name] = reading{n, conf, pool}
 	return conf, pool, nil
 }
@@ -272,7 +272,7 @@ func (a *Agent) segment(key endpoint.Key, n *cluster.Network, conf *config, pool
 func (a *Agent) place(key endpoint.Key, conf *config, s *api.Segment) (err error) {
 	if !conf.Encrypted {
 		s.Underlay = conf.Underlay
-		s.Local, err = a.address()
+		s.Local, err = a.vtep()
 		return err
 	}
 	link, err := a.joinMesh(key)
@@ -281,13 +281,6 @@ func (a *Agent) place(key endpoint.Key, conf *config, s *api.Segment) (err error
 	}
 	s.Local, s.Underlay, s.Encrypted = a.secret.tunnel, link.Attrs().Name, true
 	return nil
-}
-
-// address is the VTEP that the cluster was told.
-func (a *Agent) address() (netip.Addr, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.vtep()
 }
 
 // acquireBlock adds a block to this host's, and remembers it at once.

@@ -3,11 +3,11 @@ package agent
 import (
 	"context"
 	"errors"
-	"maps"
 	"net/netip"
 	"slices"
 	"time"
 
+	"github.com/berth-net/berth/agent/api"
 	"github.com/berth-net/berth/agent/cluster"
 	"github.com/berth-net/berth/agent/plane"
 	"github.com/berth-net/berth/endpoint"
@@ -119,13 +119,20 @@ func (a *Agent) forgetSegments(of map[string]*endpoint.Record) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	maps.DeleteFunc(a.segments, func(network string, _ *plane.Segment) bool { return of[network] == nil && !comes[network] })
+	a.hasty.Lock()
+	defer a.hasty.Unlock()
+	for network := range a.segments {
+		if of[network] == nil && !comes[network] {
+			delete(a.segments, network)
+			delete(a.serving, network)
+		}
+	}
 }
 
 // repairSegment opens a network's devices anew, restores those that are gone,
 // and makes their entries right. a.mu is held.
 func (a *Agent) repairSegment(ctx context.Context, r *endpoint.Record) error {
-	if a.fenced {
+	if a.isFenced() {
 		return nil
 	}
 	bridge, vxlan, err := overlay.Devices(r)
@@ -157,6 +164,11 @@ func (a *Agent) repairSegment(ctx context.Context, r *endpoint.Record) error {
 	a.metrics.repaired.Add(float64(n))
 	if n > 0 {
 		a.Log.Info("repaired entries", "network", r.Network, "entries", n)
+	}
+	if err == nil {
+		a.hasty.Lock()
+		a.serving[r.Network] = api.Served{Bridge: s.Bridge(), VXLAN: s.VXLAN()}
+		a.hasty.Unlock()
 	}
 	return err
 }

@@ -74,13 +74,13 @@ func (a *Agent) comes(ctx context.Context, e *api.Endpoint) (*api.Served, error)
 // served is nil where a ready endpoint has to be told of.
 func (a *Agent) served(network string) *api.Served {
 	n := a.cluster.View().Network(network)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	s := a.segments[network]
-	if s == nil || a.fenced || n == nil || n.Encrypted() {
+	a.hasty.Lock()
+	defer a.hasty.Unlock()
+	s, ok := a.serving[network]
+	if !ok || a.fenced.Load() || n == nil || n.Encrypted() {
 		return nil
 	}
-	return &api.Served{Bridge: s.Bridge(), VXLAN: s.VXLAN()}
+	return &s
 }
 
 // awaitPublished waits a moment until etcd has an endpoint.

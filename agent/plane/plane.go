@@ -166,8 +166,9 @@ func (s *Segment) setNeighbour(entries *netdev.Entries, n Neighbour) (changed bo
 }
 
 // Repair makes the kernel's entries equal to want, whatever they were, and
-// tells how many differed. With more it leaves those that want lacks. Of the new neighbours the containers are told only
-// where they may know another: after a start there are thousands.
+// tells how many differed. With more it leaves those that want lacks. Of the
+// new neighbours the containers are told only where they may know another:
+// after a start there are thousands.
 func (s *Segment) Repair(want cluster.Forwarding, more bool) (int, error) {
 	if err := s.read(); err != nil {
 		return 0, err
