@@ -3,6 +3,7 @@ package bridge_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"slices"
@@ -62,6 +63,40 @@ func TestBandwidth(t *testing.T) {
 	if out := c.Run("tc", "qdisc", "show", "dev", "eth0"); !strings.Contains(out, "tbf") || !strings.Contains(out, "rate 4Mbit") {
 		t.Errorf("from the container:\n%s", out)
 	}
+	// Half a second's worth more than the burst, each way. What is slower than
+	// the limit says nothing of it.
+	gateway := r.IPs[0].Gateway.String()
+	if took := transfer(t, w.host, c.Host, r.IPs[0].Address.Addr().String(), 600_000); took < 300*time.Millisecond {
+		t.Errorf("towards the container 600 kB went in %s, which is not 8 Mbit/s", took)
+	}
+	if took := transfer(t, c.Host, w.host, gateway, 300_000); took < 300*time.Millisecond {
+		t.Errorf("from the container 300 kB went in %s, which is not 4 Mbit/s", took)
+	}
+}
+
+// transfer is how long so many bytes take from one host to another's address.
+func transfer(t *testing.T, from, to *nettest.Host, address string, size int64) time.Duration {
+	t.Helper()
+	l := to.Listen("tcp", net.JoinHostPort(address, "0"))
+	conn, err := from.Dial(t.Context(), "tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	go func() {
+		defer conn.Close()
+		_, _ = conn.Write(make([]byte, size))
+	}()
+	in, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	in.SetDeadline(begin.Add(30 * time.Second))
+	if n, err := io.Copy(io.Discard, in); err != nil || n != size {
+		t.Fatalf("of %d bytes %d came: %v", size, n, err)
+	}
+	return time.Since(begin)
 }
 
 // moby#8795: a client that goes on sending reaches the port's new owner.

@@ -24,7 +24,7 @@ func (c *Config) wantsShortcut(r *endpoint.Record) bool {
 	if !c.mayShortcut() {
 		return false
 	}
-	return filtersBridged("ip6") && reachedByIPv6Loopback(r) || c.noICC() && (filtersBridged("ip") || filtersBridged("ip6"))
+	return reachedByIPv6Loopback(r) && filtersBridged("ip6") || c.noICC() && (filtersBridged("ip") || filtersBridged("ip6"))
 }
 
 // mayShortcut: the bridge itself is the gateway.
