@@ -106,7 +106,7 @@ func TestWhatIsNoRequestIsToldSo(t *testing.T) {
 	store := serve(t, func(context.Context, *api.Request) (*api.Answer, error) { return &api.Answer{}, nil })
 	for sent, want := range map[string]string{
 		`{"version":1,"status":{}}`:                          "restart it after an upgrade",
-		`{"version":2,"status":5}`:                           "decode request: decode status",
+		`{"version":2,"status":5}`:                           "Go struct field .status",
 		`{"version":2,"status":{}`:                           "unexpected EOF",
 		`{"version":2,"status":{}} {"version":2,"coming":0}`: "{}\n{\"error\"",
 		"": "",

@@ -31,7 +31,7 @@ type everything struct {
 	Promoted
 	Untagged  string
 	Hidden    string `json:"-"`
-	unseen    int
+	_         int
 	S         string               `json:"s"`
 	N         int                  `json:"n,omitempty"`
 	U16       uint16               `json:"u16"`
