@@ -14,6 +14,7 @@ import (
 
 	"github.com/berth-net/berth/agent/api"
 	"github.com/berth-net/berth/endpoint"
+	"github.com/berth-net/berth/internal/coldjson"
 	"github.com/berth-net/berth/plugins"
 	"github.com/berth-net/berth/state"
 )
@@ -37,29 +38,26 @@ func serve(t *testing.T, handle api.Handler) *state.Store {
 	return store
 }
 
-// What is encoded by hand is what encoding/json makes of the same struct: a
-// client of another make must not see a difference.
+// What a client encodes is what encoding/json makes of the same struct, and
+// the agent's answers are read as it would.
 func TestRequestsAndAnswersAreTheirStructs(t *testing.T) {
 	t.Parallel()
-	type (
-		plainRequest api.Request
-		plainAnswer  api.Answer
-	)
 	key := endpoint.Key{Network: "front", ContainerID: "c1", IfName: "eth0"}
-	request := api.Request{Version: api.Version, Changed: &api.Changed{Key: key}, Names: &api.Names{Key: key}, Status: &struct{}{}}
-	answer := api.Answer{
-		Segment: &api.Segment{VNI: 42, Local: netip.MustParseAddr("192.0.2.1"), IPAM: json.RawMessage(`{"type":"berth-ipam"}`)},
-		Found:   []api.Endpoint{{ContainerID: "<c1>", Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.2")}}},
-		Status:  &api.Status{Host: "h1", Started: time.Unix(1, 0).UTC(), Warnings: []string{"\"quoted\""}},
-	}
-	for _, pair := range [][2]any{{request, plainRequest(request)}, {answer, plainAnswer(answer)}} {
-		got, err := json.Marshal(pair[0])
-		want, wantErr := json.Marshal(pair[1])
+	for _, v := range []any{
+		&api.Request{Version: api.Version, Changed: &api.Changed{Key: key}, Names: &api.Names{Key: key}, Status: &struct{}{}},
+		&api.Answer{
+			Segment: &api.Segment{VNI: 42, Local: netip.MustParseAddr("192.0.2.1"), IPAM: json.RawMessage(`{"type":"berth-ipam"}`)},
+			Found:   []api.Endpoint{{ContainerID: "<c1>", Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.2")}}},
+			Status:  &api.Status{Host: "h1", Started: time.Unix(1, 0).UTC(), Warnings: []string{"\"quoted\""}},
+		},
+	} {
+		got, err := coldjson.Marshal(v)
+		want, wantErr := json.Marshal(v)
 		if err != nil || wantErr != nil || string(got) != string(want) {
 			t.Errorf("%s, %v\nwant %s, %v", got, err, want, wantErr)
 		}
-		back := reflect.New(reflect.TypeOf(pair[0]))
-		if err := json.Unmarshal(want, back.Interface()); err != nil || !reflect.DeepEqual(back.Elem().Interface(), pair[0]) {
+		back := reflect.New(reflect.TypeOf(v).Elem())
+		if err := coldjson.Unmarshal(want, back.Interface()); err != nil || !reflect.DeepEqual(back.Interface(), v) {
 			t.Errorf("%s is decoded as %+v, %v", want, back.Elem(), err)
 		}
 	}
@@ -106,7 +104,7 @@ func TestWhatIsNoRequestIsToldSo(t *testing.T) {
 	store := serve(t, func(context.Context, *api.Request) (*api.Answer, error) { return &api.Answer{}, nil })
 	for sent, want := range map[string]string{
 		`{"version":1,"status":{}}`:                          "restart it after an upgrade",
-		`{"version":2,"status":5}`:                           "Go struct field .status",
+		`{"version":2,"status":5}`:                           "decode request: json: cannot unmarshal number",
 		`{"version":2,"status":{}`:                           "unexpected EOF",
 		`{"version":2,"status":{}} {"version":2,"coming":0}`: "{}\n{\"error\"",
 		"": "",

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/berth-net/berth/internal/coldjson"
 	"github.com/berth-net/berth/plugins"
 	"github.com/berth-net/berth/state"
 )
@@ -42,6 +43,8 @@ func Call(ctx context.Context, store *state.Store, req Request) (*Answer, error)
 // Conn is a connection to the agent, which answers its requests one after the
 // other, in order. A request is sent without waiting for the answers of those
 // before it: the agent works while its client does. It is for one goroutine.
+// Clients are plugins, which end after it: what they say they encode by
+// coldjson. The agent meets the same types all the time.
 type Conn struct {
 	file    *os.File
 	answers *json.Decoder
@@ -73,7 +76,11 @@ func (c *Conn) Call(req Request) (*Answer, error) {
 // Send sends a request.
 func (c *Conn) Send(req Request) error {
 	req.Version = Version
-	if err := json.NewEncoder(c.file).Encode(req); err != nil {
+	raw, err := coldjson.Marshal(req)
+	if err == nil {
+		_, err = c.file.Write(append(raw, '\n'))
+	}
+	if err != nil {
 		return plugins.Errorf(plugins.CodeTryAgain, "ask the agent: %w", expired(err))
 	}
 	return nil
@@ -83,7 +90,12 @@ func (c *Conn) Send(req Request) error {
 // as plugins.Error.
 func (c *Conn) Answer() (*Answer, error) {
 	answer := new(Answer)
-	if err := c.answers.Decode(answer); err != nil {
+	var raw json.RawMessage
+	err := c.answers.Decode(&raw)
+	if err == nil {
+		err = coldjson.Unmarshal(raw, answer)
+	}
+	if err != nil {
 		return nil, plugins.Errorf(plugins.CodeTryAgain, "read the agent's answer: %w", expired(err))
 	}
 	if answer.Error != nil {
