@@ -99,10 +99,11 @@ func checkShortcut(c *netdev.Conn, r *endpoint.Record, conf *Config) error {
 // checkLoopback refuses a port on ::1 that nobody would get an answer from,
 // before anything is made.
 func checkLoopback(conf *Config, ports []plugins.PortMapping) error {
-	if conf.mayShortcut() || !filtersBridged("ip6") {
+	err := refuseLoopback(ports, errors.New("there is a way around that only where the bridge itself is the gateway (isGateway, no vlan)"))
+	if err == nil || conf.mayShortcut() || !filtersBridged("ip6") {
 		return nil
 	}
-	return refuseLoopback(ports, errors.New("there is a way around that only where the bridge itself is the gateway (isGateway, no vlan)"))
+	return err
 }
 
 func refuseLoopback(ports []plugins.PortMapping, reason error) error {
