@@ -230,3 +230,19 @@ func (c *Conn) Routes(index int) ([]Route, error) {
 	}
 	return routes, nil
 }
+
+// DeleteLinkHere removes a device of the calling thread's namespace. One that
+// is not there is success.
+func DeleteLinkHere(name string) error {
+	c, err := Dial()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	b := new(Batch)
+	b.DeleteLink(name)
+	if err := c.Do(b); err != nil && !Missing(err) {
+		return err
+	}
+	return nil
+}

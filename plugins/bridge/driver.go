@@ -71,7 +71,7 @@ func (d *Driver) Del(ctx context.Context, req *plugins.Request) error {
 	return attach.End(ctx, d.store, req, func(r *endpoint.Record) error {
 		name := netdev.HostName("veth", req.Name, req.ContainerID, req.IfName)
 		if r == nil {
-			return deleteLink(name)
+			return netdev.DeleteLinkHere(name)
 		}
 		return teardown(r)
 	})
@@ -79,7 +79,7 @@ func (d *Driver) Del(ctx context.Context, req *plugins.Request) error {
 
 // teardown removes what the record names, and goes on past errors.
 func teardown(r *endpoint.Record) error {
-	return errors.Join(removeRules(r), deleteLink(r.HostIfName))
+	return errors.Join(removeRules(r), netdev.DeleteLinkHere(r.HostIfName))
 }
 
 func removeRules(r *endpoint.Record) error {
@@ -124,20 +124,6 @@ func (c *Config) network() *firewall.Network {
 	}
 }
 
-func deleteLink(name string) error {
-	c, err := netdev.Dial()
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	b := new(netdev.Batch)
-	b.DeleteLink(name)
-	if err := c.Do(b); err != nil && !netdev.Missing(err) {
-		return err
-	}
-	return nil
-}
-
 // GC removes what the request does not list.
 func (d *Driver) GC(ctx context.Context, req *plugins.GCRequest) error {
 	return attach.GC(ctx, d.store, req, d.Del)
@@ -159,7 +145,7 @@ func (d *Driver) Remove(_ context.Context, net *plugins.Network) error {
 	errs := []error{d.removeGatewayDevice(c, conf, net.Name)}
 	ours, err := mayRemove(c, conf.Bridge, func(alias string) bool { return strings.HasPrefix(alias, netdev.AliasPrefix) })
 	if ours && portsOf(conf.Bridge) == 0 {
-		errs = append(errs, forget(conf), deleteLink(conf.Bridge))
+		errs = append(errs, forget(conf), netdev.DeleteLinkHere(conf.Bridge))
 	}
 	return errors.Join(append(errs, err)...)
 }

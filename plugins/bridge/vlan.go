@@ -235,7 +235,7 @@ func (d *Driver) removeGatewayDevice(c *netdev.Conn, conf *Config, network strin
 			return nil
 		}
 	}
-	return errors.Join(forget(conf), deleteLink(name))
+	return errors.Join(forget(conf), netdev.DeleteLinkHere(name))
 }
 
 // checkVLANs compares a port's memberships with the configuration's.

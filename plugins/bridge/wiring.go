@@ -97,7 +97,7 @@ func (w *wiring) createPair() (err error) {
 		if err := w.host.Do(b); err != nil {
 			return w.explainPair(err)
 		}
-		w.a.OnAbort(func() error { return deleteLink(name) })
+		w.a.OnAbort(func() error { return netdev.DeleteLinkHere(name) })
 		return nil
 	})
 	if err != nil {

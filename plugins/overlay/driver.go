@@ -177,7 +177,7 @@ func teardown(req *plugins.Request, r *endpoint.Record, was driven) error {
 		}
 		errs = append(errs, err)
 	}
-	return errors.Join(append(errs, withdrawFromFabric(was, r), removePort(hostName(req)))...)
+	return errors.Join(append(errs, withdrawFromFabric(was, r), netdev.DeleteLinkHere(hostName(req)))...)
 }
 
 // GC removes what the request does not list.

@@ -109,7 +109,7 @@ func (w *wiring) addDevice(mtu int) (err error) {
 		if err := w.host.Do(b); err != nil {
 			return err
 		}
-		w.a.OnAbort(func() error { return removePort(name) })
+		w.a.OnAbort(func() error { return netdev.DeleteLinkHere(name) })
 		return nil
 	})
 	if err != nil {
@@ -119,20 +119,6 @@ func (w *wiring) addDevice(mtu int) (err error) {
 	b.Quiet(name)
 	b.ChangeLink(name, netdev.LinkChange{Alias: w.a.Record.Key.Alias(), Port: netdev.Port{Hairpin: &w.HairpinMode}, Up: true})
 	return w.host.Do(b)
-}
-
-func removePort(name string) error {
-	c, err := netdev.Dial()
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	b := new(netdev.Batch)
-	b.DeleteLink(name)
-	if err := c.Do(b); err != nil && !netdev.Missing(err) {
-		return err
-	}
-	return nil
 }
 
 // mac is the one that was asked for, or the one of the first address; nil
