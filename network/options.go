@@ -178,6 +178,7 @@ var overlayOptions = []Option{
 	{Name: "underlay", Help: "device towards the peers", Default: "that of the route to them", set: device("underlay")},
 	{Name: "local", Help: "this host's underlay address", Default: "that of the route to the peers", set: address("local")},
 	{Name: "control-plane", Help: "static, etcd or evpn", Default: "static with peers, else etcd", set: oneOf("controlPlane", "static", "etcd", "evpn")},
+	{Name: "evpn-ipv6", Help: "with evpn: the BGP daemon takes IPv6 VTEPs, as FRR does from 10.6 on", Default: "false", set: flag("evpnIPv6")},
 	{Name: "checksum-offload", Help: "on, off, or auto: off where the agent finds that the network card sends broken checksums", Default: "auto with etcd, else on",
 		set: oneOf("checksumOffload", "on", "off", "auto")},
 	{Name: "encrypted", Help: "send through WireGuard only", Default: "false", set: flag("encrypted")},

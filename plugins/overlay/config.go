@@ -42,6 +42,7 @@ type Config struct {
 	Peers        []netip.Addr `json:"peers"`
 	Underlay     string       `json:"underlay"`
 	Local        netip.Addr   `json:"local"`
+	EVPNIPv6     bool         `json:"evpnIPv6"` // the BGP daemon takes IPv6 VTEPs
 
 	Bridge      string          `json:"bridge"`
 	MTU         int             `json:"mtu"`
@@ -107,6 +108,9 @@ func deviceName(prefix, network string) string {
 func (c *Config) vxlanName() string { return deviceName("vx-", c.network) }
 
 func (c *Config) checkControlPlane() error {
+	if c.EVPNIPv6 && c.ControlPlane != EVPN {
+		return fmt.Errorf("evpnIPv6: is of the evpn control plane, and controlPlane is %q", c.ControlPlane)
+	}
 	switch c.ControlPlane {
 	case Static:
 		if len(c.Peers) == 0 {
@@ -169,7 +173,23 @@ func (c *Config) checkLocal() error {
 	if len(c.Peers) > 0 && c.Peers[0].Is4() != c.Local.Is4() {
 		return fmt.Errorf("local: %s and the peer %s are of different families", c.Local, c.Peers[0])
 	}
+	if !c.fabricTakes(c.Local) {
+		return fmt.Errorf("local: %w", errFabricIPv6(c.Local))
+	}
 	return nil
+}
+
+// fabricTakes tells whether the BGP daemon can announce an address as VTEP.
+func (c *Config) fabricTakes(a netip.Addr) bool {
+	return c.ControlPlane != EVPN || c.EVPNIPv6 || a.Is4()
+}
+
+// errFabricIPv6: FRR before 10.6 does not read the IPv6 address of a VXLAN
+// device and announces its router ID in its place, so that the others send to
+// an address that is nobody's (zebra/if_netlink.c knows IFLA_VXLAN_LOCAL only).
+func errFabricIPv6(a netip.Addr) error {
+	return fmt.Errorf("%s: FRR before 10.6 has IPv4 VTEPs only and would announce its router ID instead; "+
+		"give an IPv4 address, or set evpnIPv6 where the BGP daemon of every host takes IPv6", a)
 }
 
 // checkVTEP says why an address cannot be an end of a tunnel.

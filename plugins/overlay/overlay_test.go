@@ -192,6 +192,7 @@ func TestConfigurationIsRefusedBeforeAnythingIsTouched(t *testing.T) {
 		`{"vni":1,"peers":["192.0.2.2"],"controlPlane":"gossip"}`:  "controlPlane",
 		`{"vni":1,"peers":["192.0.2.2"],"controlPlane":"evpn"}`:    "peers",
 		`{"vni":1,"controlPlane":"evpn"}`:                          "underlay",
+		`{"vni":1,"peers":["192.0.2.2"],"evpnIPv6":true}`:          "evpnIPv6",
 		`{"vni":1,"peers":["192.0.2.2"],"checksumOffload":"auto"}`: "agent",
 		`{"vni":1,"peers":["192.0.2.2"],"checksumOffload":"no"}`:   "checksumOffload",
 		`{"vni":"x","peers":["192.0.2.2"]}`:                        "decode",

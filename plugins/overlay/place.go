@@ -95,11 +95,15 @@ func (c *Config) localOfUnderlay(p *place, dev *netdev.Handle) error {
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(addrs, func(a netip.Prefix) bool {
-		return !a.Addr().IsLinkLocalUnicast() && (len(p.peers) == 0 || a.Addr().Is4() == p.peers[0].Is4())
+	addrs = slices.DeleteFunc(addrs, func(a netip.Prefix) bool {
+		return a.Addr().IsLinkLocalUnicast() || len(p.peers) > 0 && a.Addr().Is4() != p.peers[0].Is4()
 	})
-	if i < 0 {
+	if len(addrs) == 0 {
 		return plugins.Errorf(plugins.CodeInvalidConfig, "underlay: %s has no address of the peers' family", c.Underlay)
+	}
+	i := slices.IndexFunc(addrs, func(a netip.Prefix) bool { return c.fabricTakes(a.Addr()) })
+	if i < 0 {
+		return plugins.Errorf(plugins.CodeInvalidConfig, "underlay: %s has %w", c.Underlay, errFabricIPv6(addrs[0].Addr()))
 	}
 	p.local = addrs[i].Addr()
 	return nil
