@@ -12,6 +12,7 @@ import (
 	"github.com/berth-net/berth/agent/api"
 	"github.com/berth-net/berth/netdev"
 	"github.com/berth-net/berth/nettest"
+	"github.com/berth-net/berth/plugins/overlay"
 	"github.com/berth-net/berth/state"
 )
 
@@ -24,8 +25,8 @@ type fakeAgent struct {
 
 	mu     sync.Mutex
 	asked  []string
-	serves *api.Served // nil: no devices
-	dies   bool        // when it has answered to coming; another answers at once
+	serves *api.Served  // nil: no devices
+	delays *state.Guard // nil: it lives on. Else it dies when it has answered to coming, another answers at once, and only then devices are made
 }
 
 func newFakeAgent(t *testing.T, h *nettest.Host) *fakeAgent {
@@ -104,10 +105,27 @@ func (m *mortal) Write(answer []byte) (int, error) {
 	n, err := m.Conn.Write(answer)
 	m.f.mu.Lock()
 	defer m.f.mu.Unlock()
-	if m.f.dies && m.f.asked[len(m.f.asked)-1] == "coming" {
+	if m.f.delays != nil && m.f.asked[len(m.f.asked)-1] == "coming" {
 		m.Conn.Close()
+		m.f.delays.Release()
 	}
 	return n, err
+}
+
+// delay holds up whoever makes devices.
+func (f *fakeAgent) delay(t *testing.T) (g *state.Guard) {
+	t.Helper()
+	err := f.Do(func() error {
+		store, err := state.Default()
+		if err == nil {
+			g, err = store.TryGuard(overlay.GuardName)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
 }
 
 // An agent that serves the devices knows all of an endpoint from hearing that
@@ -117,10 +135,10 @@ func TestTheAgentIsToldWhatItDoesNotKnow(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	f := newFakeAgent(t, w.a)
-	add := func(name string, serves *api.Served, dies bool, want ...string) {
+	add := func(name string, serves *api.Served, delays *state.Guard, want ...string) {
 		t.Helper()
 		f.mu.Lock()
-		f.serves, f.dies, f.asked = serves, dies, nil
+		f.serves, f.delays, f.asked = serves, delays, nil
 		f.mu.Unlock()
 		w.add(w.a, w.a.NewContainer(name), ofCluster)
 		f.mu.Lock()
@@ -129,11 +147,11 @@ func TestTheAgentIsToldWhatItDoesNotKnow(t *testing.T) {
 			t.Errorf("%s: the agent was asked %q, want %q", name, f.asked, want)
 		}
 	}
-	add("first", nil, false, "attach", "coming", "changed")
+	add("first", nil, nil, "attach", "coming", "changed")
 	devices := f.devices(t)
-	add("served", devices, false, "attach", "coming")
-	add("dead", devices, true, "attach", "coming", "changed")
+	add("served", devices, nil, "attach", "coming")
+	add("dead", devices, f.delay(t), "attach", "coming", "changed")
 	// What is made anew is another device, which the agent does not serve.
 	w.a.Run("ip", "link", "delete", "vx-front")
-	add("anew", devices, false, "attach", "coming", "changed")
+	add("anew", devices, nil, "attach", "coming", "changed")
 }

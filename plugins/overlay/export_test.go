@@ -1,0 +1,4 @@
+package overlay
+
+// GuardName is held while devices are made.
+const GuardName = guardName
