@@ -3,7 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -143,33 +143,37 @@ func (a *Agent) takeDown(device string) error {
 
 // keepAddresses makes sure that what the containers here use is this host's to
 // give. Addresses that were freed meanwhile it takes again; a container with
-// one that another host has got is taken off its network, because two with one
-// address are worse than one with none. With ask it believes etcd only, not
+// one that another host has got is evicted. With ask it believes etcd only, not
 // the view, which may be behind.
 func (a *Agent) keepAddresses(ctx context.Context, ask bool) error {
 	records, err := attach.Records(a.Store, "")
 	if err != nil {
 		return err
 	}
-	evicted, errs := map[endpoint.Key]bool{}, []error(nil)
-	for _, r := range records {
-		if a.published(r) == nil {
-			continue
-		}
-		err := a.keepAddressesOf(ctx, r, ask)
-		if errors.Is(err, cluster.ErrClaimed) {
-			evicted[r.Key] = true
-			err = errors.Join(fmt.Errorf("take container %s off network %s; restart it to give it another address: %w", r.ContainerID, r.Network, err), a.unplug(r))
-		}
-		errs = append(errs, err)
-	}
 	a.telling.Lock()
-	defer a.telling.Unlock()
-	a.evicted = evicted
-	if ask && len(evicted) > 0 {
-		a.trouble("keep addresses", errors.Join(errs...))
-		return nil
+	before := maps.Clone(a.evicted)
+	a.telling.Unlock()
+	evicted, errs := map[endpoint.Key]error{}, []error(nil)
+	for _, r := range records {
+		was := before[r.Key]
+		err := errors.New("the cluster has no such network") // just now
+		if a.published(r) != nil {
+			err = a.keepAddressesOf(ctx, r, ask)
+			if !errors.Is(err, cluster.ErrClaimed) {
+				errs = append(errs, err)
+			}
+		}
+		switch {
+		case errors.Is(err, cluster.ErrClaimed):
+			evicted[r.Key] = evictionOf(r, err)
+			errs = append(errs, a.unplug(r))
+		case err != nil && was != nil:
+			evicted[r.Key] = was
+		case err == nil && (was != nil || before == nil): // the agent before this one may have evicted it
+			errs = append(errs, a.plug(r))
+		}
 	}
+	a.evict(before, evicted)
 	return errors.Join(errs...)
 }
 
@@ -197,11 +201,4 @@ func (a *Agent) keepAddressesOf(ctx context.Context, r *endpoint.Record, ask boo
 		}
 	}
 	return nil
-}
-
-// unplug takes the host's end of a container's pair down.
-func (a *Agent) unplug(r *endpoint.Record) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.takeDown(r.HostIfName)
 }

@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -9,7 +10,9 @@ import (
 	"testing"
 
 	"github.com/berth-net/berth/agent/api"
+	"github.com/berth-net/berth/agent/cluster"
 	"github.com/berth-net/berth/nettest"
+	"github.com/berth-net/berth/plugins/overlay"
 )
 
 // fixed leaves most of its subnet to those who ask for an address.
@@ -82,6 +85,12 @@ func TestAVNIIsAllocatedOnce(t *testing.T) {
 // tiny has four blocks.
 const tiny = `{"type":"overlay","controlPlane":"etcd","ipam":{"type":"berth-ipam","ranges":[[{"subnet":"10.46.0.0/28","gateway":"10.46.0.1"}]]}}`
 
+// tinyBlock is etcd's key of the block of an address.
+func tinyBlock(a netip.Addr) string {
+	block := netip.PrefixFrom(a, cluster.BlockBits(netip.MustParsePrefix("10.46.0.0/28"))).Masked()
+	return "/berth/v1/blocks/tiny/" + strings.ReplaceAll(block.String(), "/", "_")
+}
+
 func (w *world) cutOff(h *nettest.Host) {
 	h.Run("nft", "add", "table", "inet", "partition")
 	h.Run("nft", "add", "chain", "inet", "partition", "in", "{ type filter hook input priority 0; policy drop; }")
@@ -146,7 +155,7 @@ func addressesOfALostHost(t *testing.T, lose func(*world, *nettest.Host)) {
 			}
 		}
 		s, err := w.status(lost)
-		if err != nil || !s.Cluster.Connected || !strings.Contains(fmt.Sprint(s.Errors), "container b off network tiny") {
+		if err != nil || !s.Cluster.Connected || !strings.Contains(fmt.Sprint(s.Warnings), "container b is off network tiny") {
 			return fmt.Errorf("%v, %+v", err, s)
 		}
 		return nil
@@ -154,4 +163,43 @@ func addressesOfALostHost(t *testing.T, lose func(*world, *nettest.Host)) {
 	if err := b.TryPing("10.46.0.1"); err == nil {
 		t.Errorf("b is on the network with the address of %s", heir.Name)
 	}
+	w.evicted(lost, b)
+	w.delFrom("tiny", tiny, heir)
+	w.letIn(lost, b)
+}
+
+// evicted looks at a host of whose containers on tiny none has an address that
+// is its own: it serves the network as before.
+func (w *world) evicted(h *nettest.Host, only *member) {
+	w.Helper()
+	w.eventually("the network to be served", func() error {
+		s, err := w.status(h)
+		if out, _ := h.Try("ip", "link", "show", "vx-tiny"); err != nil || len(s.Networks) != 1 || !strings.Contains(out, ",UP") {
+			return fmt.Errorf("%v, %+v\n%s", err, s, out)
+		}
+		return nil
+	})
+	if metrics, err := h.TryGet("http://127.0.0.1:9470/metrics"); err != nil || !strings.Contains(metrics, "berth_agent_evicted_endpoints 1\n") {
+		w.Errorf("metrics: %v\n%s", err, metrics)
+	}
+	req := request(only.Container)
+	req.Name, req.Config = "tiny", []byte(tiny)
+	err := on(h, func(d *overlay.Driver) error { return d.Check(context.Background(), req) })
+	if err == nil || !strings.Contains(err.Error(), "berth agent status") {
+		w.Errorf("check of the evicted container: %v", err)
+	}
+}
+
+// letIn has the block of an evicted container belong to nobody: its host takes
+// it, and puts the container back.
+func (w *world) letIn(h *nettest.Host, m *member) {
+	w.Helper()
+	w.kv("deleterange", fmt.Sprintf(`{"key":%q}`, key64(tinyBlock(m.ips[0]))))
+	w.eventually("the evicted container to be back", func() error { return m.TryPing("10.46.0.1") })
+	w.eventually("the warning to end", func() error {
+		if s, err := w.status(h); err != nil || len(s.Warnings) > 0 {
+			return fmt.Errorf("%v, %+v", err, s)
+		}
+		return nil
+	})
 }

@@ -62,7 +62,7 @@ type Agent struct {
 	// moment, must not overtake the news of one of them.
 	telling sync.Mutex
 	coming  map[endpoint.Key]*cluster.Endpoint // whose devices are being made
-	evicted map[endpoint.Key]bool              // whose address another host has got
+	evicted map[endpoint.Key]error             // why; nil: it has not been asked yet
 
 	// hasty guards what an ADD asks for while a repair may hold mu.
 	hasty    sync.Mutex

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -45,6 +46,13 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, runAgent(name))
 		os.Exit(1)
 	}
+	if name := os.Getenv(returningName); name != "" {
+		if err := runReturning(name); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	if n := os.Getenv(swarmSize); n != "" {
 		fmt.Fprintln(os.Stderr, runSwarm(n))
 		os.Exit(1)
@@ -54,39 +62,38 @@ func TestMain(m *testing.M) {
 
 func runAgent(name string) error {
 	debug.SetGCPercent(40) // as berth agent does
-	store, err := state.Default()
-	if err != nil {
-		return err
-	}
-	catalogue, err := network.Open(network.Options{Store: store})
-	if err != nil {
-		return err
-	}
-	reclaim, err := time.ParseDuration(cmp.Or(os.Getenv(agentReclaim), "1h"))
-	if err != nil {
-		return err
-	}
-	every, err := time.ParseDuration(cmp.Or(os.Getenv(agentEvery), "5s"))
-	if err != nil {
-		return err
-	}
-	ttl, err := time.ParseDuration(cmp.Or(os.Getenv(agentTTL), "3s"))
-	if err != nil {
-		return err
-	}
-	advertise, _ := netip.ParseAddr(os.Getenv(agentAdvertise))
-	a, err := agent.New(agent.Options{
-		Advertise: advertise, Mesh: mesh.Options{Implementation: os.Getenv(agentWireGuard)},
-		Catalogue: catalogue, Store: store, Name: name, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
-		Cluster: cluster.Options{Servers: []string{os.Getenv(agentEtcd)}, TTL: ttl},
-		Every:   every, ReclaimAfter: reclaim, Metrics: "127.0.0.1:9470",
-	})
+	a, err := newAgent(name)
 	if err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	return a.Run(ctx)
+}
+
+// newAgent makes an agent by the settings in the environment.
+func newAgent(name string) (*agent.Agent, error) {
+	store, err := state.Default()
+	if err != nil {
+		return nil, err
+	}
+	catalogue, err := network.Open(network.Options{Store: store})
+	if err != nil {
+		return nil, err
+	}
+	reclaim, reclaimErr := time.ParseDuration(cmp.Or(os.Getenv(agentReclaim), "1h"))
+	every, everyErr := time.ParseDuration(cmp.Or(os.Getenv(agentEvery), "5s"))
+	ttl, ttlErr := time.ParseDuration(cmp.Or(os.Getenv(agentTTL), "3s"))
+	if err := errors.Join(reclaimErr, everyErr, ttlErr); err != nil {
+		return nil, err
+	}
+	advertise, _ := netip.ParseAddr(os.Getenv(agentAdvertise))
+	return agent.New(agent.Options{
+		Advertise: advertise, Mesh: mesh.Options{Implementation: os.Getenv(agentWireGuard)},
+		Catalogue: catalogue, Store: store, Name: name, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		Cluster: cluster.Options{Servers: []string{os.Getenv(agentEtcd)}, TTL: ttl},
+		Every:   every, ReclaimAfter: reclaim, Metrics: "127.0.0.1:9470",
+	})
 }
 
 // addressing is the networks of an underlay, with %d for the number of a host.
@@ -193,8 +200,13 @@ func (w *world) startEtcd() {
 func (w *world) TempDirOf() string { return "/var/lib/etcd-test" }
 
 func (w *world) startAgent(h *nettest.Host) {
-	args := append([]string{agentName + "=" + h.Name, agentEtcd + "=" + w.etcdURL()}, w.settings[h]...)
-	w.agents[h] = h.Background("/usr/bin/env", append(args, os.Args[0])...)
+	w.agents[h] = h.Background("/usr/bin/env", w.asAgent(h, agentName)...)
+}
+
+// asAgent are env's arguments to run this test binary for a host. What it then
+// does is the variable's business that has the host's name.
+func (w *world) asAgent(h *nettest.Host, variable string) []string {
+	return slices.Concat([]string{variable + "=" + h.Name, agentEtcd + "=" + w.etcdURL()}, w.settings[h], []string{os.Args[0]})
 }
 
 func (w *world) eventually(what string, condition func() error) {
@@ -369,30 +381,6 @@ func TestEveryPairReachesEachOther(t *testing.T) {
 			t.Errorf("devices are left on %s:\n%s", h.Name, out)
 		}
 	}
-}
-
-func TestDamageIsRepaired(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, 2)
-	a, b := w.add(w.hosts[0], "c1"), w.add(w.hosts[1], "c2")
-	w.everyPair([]*member{a, b})
-	h := w.hosts[0]
-	for name, damage := range map[string][]string{
-		"flushed neighbours": {"ip", "neighbour", "flush", "dev", "bo-front", "nud", "permanent"},
-		"deleted VXLAN":      {"ip", "link", "delete", "vx-front"},
-		"deleted bridge":     {"ip", "link", "delete", "bo-front"},
-	} {
-		h.Run(damage[0], damage[1:]...)
-		w.eventually("repair of "+name, func() error { return a.TryPing(b.ips[0].String()) })
-	}
-	mac := strings.Fields(strings.SplitAfter(b.Run("ip", "-o", "link", "show", "eth0"), "link/ether ")[1])[0]
-	h.Run("bridge", "fdb", "del", mac, "dev", "vx-front", "self")
-	w.eventually("repair of a deleted FDB entry", func() error {
-		if !strings.Contains(entries(h), mac+" dst 192.0.2.2") {
-			return errors.New(entries(h))
-		}
-		return nil
-	})
 }
 
 func TestEtcdAway(t *testing.T) {

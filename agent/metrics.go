@@ -17,6 +17,7 @@ type metrics struct {
 	problems  prometheus.Counter
 	changes   prometheus.Counter
 	endpoints prometheus.Gauge
+	evicted   prometheus.Gauge
 	peers     prometheus.Gauge
 	silent    prometheus.Gauge
 }
@@ -32,10 +33,11 @@ func newMetrics() *metrics {
 		problems:  prometheus.NewCounter(prometheus.CounterOpts{Name: "berth_agent_problems_total", Help: "Things that went wrong."}),
 		changes:   prometheus.NewCounter(prometheus.CounterOpts{Name: "berth_agent_changes_total", Help: "Changes of the cluster that were applied."}),
 		endpoints: prometheus.NewGauge(prometheus.GaugeOpts{Name: "berth_agent_endpoints", Help: "Overlay endpoints of this host."}),
+		evicted:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "berth_agent_evicted_endpoints", Help: "Endpoints of this host that are off their network, because another host has got their address."}),
 		peers:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "berth_agent_peers", Help: "Other living hosts of the cluster."}),
 		silent:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "berth_agent_silent_peers", Help: "Hosts with a network in common that do not answer through VXLAN."}),
 	}
-	m.registry.MustRegister(m.silent, m.requests, m.repaired, m.problems, m.changes, m.endpoints, m.peers)
+	m.registry.MustRegister(m.silent, m.requests, m.repaired, m.problems, m.changes, m.endpoints, m.evicted, m.peers)
 	return m
 }
 

@@ -18,7 +18,8 @@ import (
 const tellWithin = 50 * time.Millisecond
 
 // publishAll tells the cluster of every endpoint of this host's records, and
-// returns one record of each network.
+// returns one record of each network. Evicted endpoints are not told of, but
+// keep their network.
 func (a *Agent) publishAll() (map[string]*endpoint.Record, error) {
 	a.telling.Lock()
 	defer a.telling.Unlock()
@@ -30,8 +31,10 @@ func (a *Agent) publishAll() (map[string]*endpoint.Record, error) {
 	for _, r := range records {
 		if e := a.coming[r.Key]; e != nil && r.Phase == endpoint.Intent {
 			all, coming[r.Key] = append(all, e), e
-		} else if e := a.published(r); e != nil && !a.evicted[r.Key] {
-			all, of[r.Network] = append(all, e), r
+		} else if e := a.published(r); e != nil {
+			if of[r.Network] = r; a.evicted[r.Key] == nil {
+				all = append(all, e)
+			}
 		}
 	}
 	a.coming = coming
@@ -61,6 +64,7 @@ func (a *Agent) comes(ctx context.Context, e *api.Endpoint) (*api.Served, error)
 		Host: a.Name, Name: e.Name, MAC: e.MAC, Addresses: e.Addresses, Aliases: e.Aliases,
 	}
 	a.telling.Lock()
+	delete(a.evicted, told.Key) // the address is a new one
 	a.coming[told.Key] = told
 	err := a.cluster.PublishEndpoint(told)
 	a.telling.Unlock()
@@ -138,10 +142,11 @@ func (a *Agent) publishOne(key endpoint.Key) (*endpoint.Record, *cluster.Endpoin
 		return nil, nil, err
 	}
 	if r == nil {
+		delete(a.evicted, key)
 		return nil, nil, a.cluster.WithdrawEndpoint(&cluster.Endpoint{Key: key, Host: a.Name})
 	}
 	e := a.published(r)
-	if e == nil {
+	if e == nil || a.evicted[key] != nil {
 		return r, nil, nil
 	}
 	return r, e, a.cluster.PublishEndpoint(e)

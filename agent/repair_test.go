@@ -87,6 +87,33 @@ func newWatchfulWorld(t testing.TB, n int) *world {
 	return newWorldWith(t, bothFamilies, n, func(int) []string { return []string{agentEvery + "=1h", agentTTL + "=1m"} })
 }
 
+// The kernel tells of what is lost.
+func TestDamageIsRepaired(t *testing.T) {
+	t.Parallel()
+	w := newWatchfulWorld(t, 2)
+	a, b := w.add(w.hosts[0], "a"), w.add(w.hosts[1], "b")
+	w.everyPair([]*member{a, b})
+	h, mac := w.hosts[0], macInside(b)
+	want := slices.Sorted(slices.Values(append(w.forwardingFor(h, []*member{b}), mac+" by vx-front")))
+	for _, damage := range [][]string{
+		{"bridge", "fdb", "delete", mac, "dev", "vx-front", "self"},
+		{"bridge", "fdb", "delete", mac, "dev", "vx-front", "master"},
+		{"ip", "neighbour", "flush", "dev", "bo-front", "nud", "permanent"},
+		{"ip", "link", "set", "vx-front", "down"},
+		{"ip", "link", "set", "vx-front", "nomaster"},
+		{"ip", "link", "delete", "vx-front"},
+		{"ip", "link", "delete", "bo-front"},
+	} {
+		h.Run(damage[0], damage[1:]...)
+		w.eventually(fmt.Sprintf("repair of %q", damage), func() error {
+			if have := slices.Sorted(slices.Values(append(forwarding(h), bridged(h)...))); !slices.Equal(have, want) {
+				return fmt.Errorf("%q, want %q", have, want)
+			}
+			return a.TryPing(b.ips[0].String())
+		})
+	}
+}
+
 // A host whose uplink gets another address makes its tunnels anew, and the
 // others send there.
 func TestAChangedUplinkAddressIsFollowed(t *testing.T) {
@@ -112,7 +139,7 @@ func TestAChangedUplinkAddressIsFollowed(t *testing.T) {
 // own another MAC, if nothing says that it must not.
 func TestAVTEPsRewrittenMACIsRestored(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, 2)
+	w := newWatchfulWorld(t, 2)
 	a, b := w.add(w.hosts[0], "a"), w.add(w.hosts[1], "b")
 	w.everyPair([]*member{a, b})
 	h := w.hosts[0]

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/berth-net/berth/agent/api"
 	"github.com/berth-net/berth/agent/cluster"
@@ -35,6 +36,11 @@ func (a *Agent) status(ctx context.Context) *api.Status {
 	if err := a.cluster.Namesake(); err != nil {
 		s.Warnings = append(s.Warnings, err.Error())
 	}
+	if a.isFenced() {
+		s.Warnings = append(s.Warnings, fmt.Sprintf("this host is off its overlay networks, because etcd has last answered at %s and others may be given its addresses; "+
+			"it comes back by itself when etcd answers", s.Cluster.LastSeen.Format(time.RFC3339)))
+	}
+	s.Warnings = append(s.Warnings, a.evictions()...)
 	s.Warnings = append(s.Warnings, a.warnings(s.Cluster.Peers)...)
 	if h := a.cluster.View().Host(a.Name); h != nil {
 		s.Address = h.Address.String()

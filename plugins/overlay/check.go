@@ -90,7 +90,7 @@ func compareOuter(r *endpoint.Record, was driven) error {
 			return fmt.Errorf("%s is not on bridge %s", name, was.Bridge)
 		}
 		if port.Attrs().Flags&net.FlagUp == 0 {
-			return fmt.Errorf("%s is down", name)
+			return was.down(name)
 		}
 	}
 	if err := was.checkFilter(); err != nil || len(r.Addresses) == 0 {
@@ -101,4 +101,13 @@ func compareOuter(r *endpoint.Record, was driven) error {
 		return err
 	}
 	return fw.Check(was.policy(), was.member(r))
+}
+
+// down is for a device of the host that should be up. What the agent takes
+// down it does on purpose.
+func (was driven) down(name string) error {
+	if was.ControlPlane != Etcd {
+		return fmt.Errorf("%s is down", name)
+	}
+	return fmt.Errorf("%s is down; berth agent status says whether the agent took it down: because etcd has not answered for too long, or because another host has got the container's address, which needs a restart then", name)
 }
