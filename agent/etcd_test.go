@@ -84,9 +84,13 @@ func TestAnEtcdThatHasLostEverything(t *testing.T) {
 func TestKeysOfANewerSchemaAreLeftAlone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
-	w.kv("put", fmt.Sprintf(`{"key":%q,"value":%q}`, key64("/berth/schema"), key64("2")))
 	h := w.hosts[0]
+	w.add(h, "old")
 	w.agents[h].Kill()
+	w.kv("put", fmt.Sprintf(`{"key":%q,"value":%q}`, key64("/berth/schema"), key64("2")))
+	if out, err := h.Try("/usr/bin/env", w.asAgent(h, returningName)...); err == nil || !strings.Contains(out, "upgrade it") {
+		t.Errorf("an agent that asks before it has read anything: %v\n%s", err, out)
+	}
 	w.startAgent(h)
 	n := 0
 	w.eventually("the refusal", func() error {

@@ -187,7 +187,7 @@ func (c *Client) note(k string, value []byte) {
 }
 
 func (c *Client) transact(ctx context.Context, conditions []clientv3.Cmp, then, otherwise []clientv3.Op) (bool, []*etcdserverpb.ResponseOp, error) {
-	if err := c.allowed(); err != nil {
+	if err := c.allowed(ctx); err != nil {
 		return false, nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)

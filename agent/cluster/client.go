@@ -64,7 +64,8 @@ type Client struct {
 	lastSeen time.Time
 	lastErr  error
 	unwatch  context.CancelFunc // ends the watch under way
-	refused  error              // why this berth must not touch the cluster's keys
+	checked  bool               // the schema of the cluster's keys is known
+	refused  error              // why this berth must not touch them
 	namesake error              // why this host must not
 	begun    chan struct{}      // closed, and nil, when that is known
 	cause    error              // of lastErr, as far as diagnose finds one

@@ -72,7 +72,7 @@ func (c *Client) load(ctx context.Context) (int64, error) {
 
 // checkSchema says which schema this cluster has, where nobody has yet, or
 // finds that it is this one. Until it has succeeded nothing else is asked or
-// written.
+// written: a plugin may come before the first reading.
 func (c *Client) checkSchema(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -89,7 +89,7 @@ func (c *Client) checkSchema(ctx context.Context) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.refused = err
+	c.checked, c.refused = true, err
 	return err
 }
 
@@ -113,10 +113,14 @@ func (c *Client) identify(ctx context.Context) (string, error) {
 
 // allowed fails where the cluster's keys are not of this berth's schema, or are
 // another host's of the same name.
-func (c *Client) allowed() error {
+func (c *Client) allowed(ctx context.Context) error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return cmp.Or(c.refused, c.namesake)
+	checked, err := c.checked, cmp.Or(c.refused, c.namesake)
+	c.mu.Unlock()
+	if !checked {
+		return c.checkSchema(ctx)
+	}
+	return err
 }
 
 func (c *Client) adopt(fresh *View) {

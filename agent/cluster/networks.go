@@ -119,7 +119,7 @@ func whose(raw []byte) string {
 
 // ReadNetwork asks etcd, not the view: for who has just been told of it.
 func (c *Client) ReadNetwork(ctx context.Context, name string) (*Network, error) {
-	if err := c.allowed(); err != nil {
+	if err := c.allowed(ctx); err != nil {
 		return nil, err
 	}
 	got, err := c.get(ctx, networkKey(name))

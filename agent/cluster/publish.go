@@ -18,6 +18,10 @@ import (
 // batch is how many keys one transaction writes: etcd's default limit is 128.
 const batch = 100
 
+// admission is how often it is looked whether etcd is there to say if this
+// host may take part.
+const admission = 10 * time.Millisecond
+
 // SetHost says who this host is, now or anew: its address may change.
 func (c *Client) SetHost(h Host) error {
 	c.mu.Lock()
@@ -197,22 +201,29 @@ func (c *Client) admit(err error) {
 }
 
 // Admitted fails with ErrNameTaken where another host has this one's name: then
-// what the cluster has by that name is not this one's to give. It waits until
-// etcd has said so or not; without etcd, what is remembered is good.
+// what the cluster has by that name is not this one's to give; and with
+// ErrSchema. It waits until etcd has said so or not; where etcd does not answer
+// what is remembered is good.
 func (c *Client) Admitted(ctx context.Context) error {
-	c.mu.Lock()
-	begun := c.begun
-	c.mu.Unlock()
-	if begun != nil && c.IsSynced() {
-		ctx, cancel := context.WithTimeout(ctx, patience)
-		defer cancel()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		c.mu.Lock()
+		begun, refused, err := c.begun, c.refused, c.lastErr
+		c.mu.Unlock()
+		if refused != nil {
+			return refused
+		}
+		if begun == nil || err != nil && !c.IsSynced() {
+			return c.Namesake()
+		}
 		select {
 		case <-begun:
+		case <-time.After(admission): // or a request has failed
 		case <-ctx.Done():
 			return fmt.Errorf("join the cluster: %w: %w", ErrAway, ctx.Err())
 		}
 	}
-	return c.Namesake()
 }
 
 // Namesake is what is known of another host with this one's name; nil: none.
