@@ -140,7 +140,7 @@ func (a *Agent) memory() string { return filepath.Join(a.Store.Dir(), "cluster.j
 
 func (a *Agent) close() {
 	if a.secret != nil {
-		a.secret.mesh.Close()
+		a.trouble("close the mesh", a.secret.mesh.Close())
 	}
 	a.dev.Close()
 	_ = a.watch.Close() // closed already when Run ends

@@ -1,11 +1,15 @@
 package test
 
 import (
+	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/berth-net/berth/nettest"
@@ -149,6 +153,74 @@ func TestAKeepaliveHoldsANATOpen(t *testing.T) {
 	})
 	// No word was spoken meanwhile, and now h1 speaks first.
 	one.Ping(addr)
+}
+
+// An agent that is restarted, or killed, greets the hosts it had sessions with
+// where it heard them last: one behind a NAT that passes nothing on and chooses
+// its ports itself is nowhere else to be found.
+func TestARestartedAgentFindsTheHostBehindANAT(t *testing.T) {
+	t.Parallel()
+	requireTUN(t)
+	c := newEtcd(t)
+	a := nettest.NewHost(t, "h1")
+	c.underlay.Join(a, "eth0", "192.0.2.1/24")
+	c.startConfigured(a, "wireguard = userspace")
+	b, router := c.behindNAT(2, 0, "wireguard = userspace", "wireguard-keepalive = 1s")
+	router.Run("nft", "insert rule ip nat post oif wan udp sport 51840 masquerade to :61000-61999")
+	c.awaitPeers(a, 1)
+	c.awaitPeers(b, 1)
+	one, two, addr := twoOnWide(c, "-o", "encrypted", "--subnet", "fd42::/64")
+	nettest.Eventually(t, "c2 to reach c1", func() error { return two.TryPing(addressOf(t, one)) })
+	one.Ping(addr)
+	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+		if signal == syscall.SIGKILL { // then it is as of the last repair
+			nettest.Eventually(t, "the port of the NAT to be noted", func() error {
+				_, err := a.Try("sh", "-c", "grep -q '192.0.2.2:61' /run/berth/*/wireguard-peers.json")
+				return err
+			})
+		}
+		if err := c.agents[a].Signal(signal); err != nil {
+			t.Fatal(err)
+		}
+		<-c.agents[a].Done()
+		sniffer := router.Sniff("wan")
+		c.startAgent(a, "--config", "/etc/berth/agent.conf")
+		c.awaitHandshake(a)
+		if !slices.ContainsFunc(sniffer.Frames(), isInitiationBehindNAT) {
+			t.Errorf("after signal %s h1 did not begin by itself where h2 was heard last:\n%v", signal, sniffer.Frames())
+		}
+		nettest.Eventually(t, "c1 to reach c2", func() error { return one.TryPing(addr) })
+	}
+}
+
+func (c *cluster) awaitHandshake(h *nettest.Host) {
+	c.Helper()
+	nettest.Eventually(c.T, h.Name+" to have shaken hands", func() error {
+		out, err := c.tryBerth(h, "agent", "status", "--format", "{{range .Mesh.Peers}}{{.Handshake.IsZero}}{{end}}")
+		if err == nil && strings.TrimSpace(out) != "false" {
+			err = errors.New(out)
+		}
+		return err
+	})
+}
+
+// isInitiationBehindNAT: h1 begins a handshake (section 5.4.2 of WireGuard's
+// paper) at a port that the NAT has chosen for h2.
+func isInitiationBehindNAT(f nettest.Frame) bool {
+	const headers, initiation = 14 + 20 + 8, 1
+	src, dst, _, _ := f.IP()
+	_, port := f.Ports()
+	return src.String() == "192.0.2.1" && dst.String() == "192.0.2.2" && port/1000 == 61 && len(f) > headers && f[headers] == initiation
+}
+
+// addressOf is a container's first.
+func addressOf(t *testing.T, c *nettest.Container) string {
+	t.Helper()
+	p, err := netip.ParsePrefix(strings.Fields(c.Run("ip", "-o", "-4", "address", "show", "dev", "eth0"))[3])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.Addr().String()
 }
 
 func requireTUN(t *testing.T) {

@@ -61,6 +61,9 @@ type Mesh struct {
 	link    int                  // index of the device; 0: not up
 	have    map[wgtypes.Key]bool // peers of the device
 	told    map[wgtypes.Key]Peer // as they were set last
+
+	heard map[wgtypes.Key]sighting // of the peers that were set last
+	news  bool                     // heard has something that the file has not
 }
 
 // New reads this boot's key from the directory, or makes one.
@@ -68,7 +71,7 @@ func New(dir string, o Options, log *slog.Logger) (*Mesh, error) {
 	if o.Port == 0 {
 		o.Port = DefaultPort
 	}
-	m := &Mesh{options: o, log: log, keyFile: keyPath(dir)}
+	m := &Mesh{options: o, log: log, keyFile: keyPath(dir), heard: map[wgtypes.Key]sighting{}}
 	var err error
 	m.key, err = loadKey(m.keyFile)
 	return m, err
@@ -253,8 +256,15 @@ func (m *Mesh) Down(dev *netdev.Handle) error {
 	return errors.Join(dev.DeleteLink(Device), m.forget())
 }
 
-// Close lets go of the device and leaves it there.
-func (m *Mesh) Close() { m.close() }
+// Close lets go of the device and leaves it there, and notes where its peers
+// are for who resumes it.
+func (m *Mesh) Close() error {
+	defer m.close()
+	if m.link == 0 {
+		return nil
+	}
+	return m.readPeers()
+}
 
 func (m *Mesh) close() {
 	if m.user != nil {

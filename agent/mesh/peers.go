@@ -18,7 +18,8 @@ type Peer struct {
 	Address  netip.Addr // inside the tunnels; packets from it with another's are dropped
 }
 
-// readPeers notes whom the device has: somebody may have changed that.
+// readPeers notes whom the device has, for somebody may have changed that, and
+// where each was heard last.
 func (m *Mesh) readPeers() error {
 	d, err := m.ctl.Device(Device)
 	if err != nil {
@@ -29,7 +30,33 @@ func (m *Mesh) readPeers() error {
 		m.have[p.PublicKey] = true
 	}
 	maps.DeleteFunc(m.told, func(key wgtypes.Key, _ Peer) bool { return !m.have[key] })
-	return nil
+	for _, p := range d.Peers {
+		if s, ok := m.heard[p.PublicKey]; ok {
+			m.hear(p.PublicKey, sighting{s.Peer, endpointOf(p)})
+		}
+	}
+	return m.remember()
+}
+
+// sighting is where a peer was heard last, when it was told to be at
+// Peer.Endpoint. Behind a NAT the two differ.
+type sighting struct {
+	Peer
+	Heard netip.AddrPort `json:",omitzero"`
+}
+
+func (m *Mesh) hear(key wgtypes.Key, s sighting) {
+	if m.heard[key] != s {
+		m.heard[key], m.news = s, true
+	}
+}
+
+func endpointOf(p wgtypes.Peer) netip.AddrPort {
+	if p.Endpoint == nil {
+		return netip.AddrPort{}
+	}
+	at := p.Endpoint.AddrPort()
+	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
 }
 
 // SetPeers makes the peers these and no others; without a device it does
@@ -62,8 +89,18 @@ func (m *Mesh) SetPeers(peers []Peer) error {
 		if err := m.ctl.ConfigureDevice(Device, wgtypes.Config{Peers: changes}); err != nil {
 			return errors.Join(append(errs, fmt.Errorf("set peers of the mesh: %w", err))...)
 		}
-		errs = append(errs, m.remember(want))
 	}
+	maps.DeleteFunc(m.heard, func(key wgtypes.Key, s sighting) bool {
+		gone := want[key] != s.Peer
+		m.news = m.news || gone
+		return gone
+	})
+	for key, p := range want {
+		if _, ok := m.heard[key]; !ok {
+			m.hear(key, sighting{Peer: p})
+		}
+	}
+	errs = append(errs, m.remember())
 	m.greetRotated(want)
 	m.told, m.have = want, map[wgtypes.Key]bool{}
 	for key := range want {
@@ -103,10 +140,15 @@ func greet(a netip.Addr) {
 	_, _ = c.Write([]byte("berth"))
 }
 
+// peer is the configuration of a peer, which is sent to where it was heard last
+// if it is told to be where it was told to be then.
 func (m *Mesh) peer(key wgtypes.Key, p Peer) wgtypes.PeerConfig {
-	keepalive := m.options.Keepalive
+	keepalive, at := m.options.Keepalive, p.Endpoint
+	if s := m.heard[key]; s.Peer == p && s.Heard.IsValid() {
+		at = s.Heard
+	}
 	return wgtypes.PeerConfig{
-		PublicKey: key, Endpoint: net.UDPAddrFromAddrPort(p.Endpoint), PersistentKeepaliveInterval: &keepalive,
+		PublicKey: key, Endpoint: net.UDPAddrFromAddrPort(at), PersistentKeepaliveInterval: &keepalive,
 		ReplaceAllowedIPs: true,
 		AllowedIPs:        []net.IPNet{{IP: p.Address.AsSlice(), Mask: net.CIDRMask(128, 128)}},
 	}
@@ -140,14 +182,10 @@ func (m *Mesh) State() (*State, error) {
 		s.Implementation = Userspace
 	}
 	for _, p := range d.Peers {
-		peer := PeerState{Received: p.ReceiveBytes, Sent: p.TransmitBytes}
+		peer := PeerState{Endpoint: endpointOf(p), Received: p.ReceiveBytes, Sent: p.TransmitBytes}
 		// wireguard-go says a time before 1970 for none.
 		if p.LastHandshakeTime.Unix() > 0 {
 			peer.Handshake = p.LastHandshakeTime
-		}
-		if p.Endpoint != nil {
-			at := p.Endpoint.AddrPort()
-			peer.Endpoint = netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
 		}
 		s.Peers[p.PublicKey.String()] = peer
 	}
