@@ -9,7 +9,7 @@ import (
 
 // Patience is how long Eventually waits: long enough for a machine that is
 // busy with other tests, because a condition that holds ends the wait anyway.
-const Patience = 20 * time.Second
+const Patience = time.Minute
 
 // Eventually waits until condition returns nil, asking ever less often, and
 // fails the test with the last error when Patience is over or the test ends.
