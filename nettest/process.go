@@ -2,16 +2,21 @@ package nettest
 
 import (
 	"bytes"
+	"errors"
+	"os"
 	"os/exec"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Process is a program that runs inside a host beside the test.
 type Process struct {
 	cmd    *exec.Cmd
+	pidfd  *os.File
 	output lockedBuffer
 	done   chan struct{}
 	err    error // of Wait; read after done
@@ -24,10 +29,12 @@ func (h *Host) Background(name string, args ...string) *Process {
 	p := &Process{cmd: exec.Command(name, args...), done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
 	p.cmd.WaitDelay = time.Second // a child that left the group may hold the pipe
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	var fd int
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, PidFD: &fd}
 	if err := h.Start(p.cmd); err != nil {
 		h.t.Fatalf("%s: start %s %q: %v", h.Name, name, args, err)
 	}
+	p.pidfd = os.NewFile(uintptr(fd), "pidfd") // nil where the kernel has none
 	go func() {
 		p.err = p.cmd.Wait()
 		close(p.done)
@@ -38,6 +45,7 @@ func (h *Host) Background(name string, args ...string) *Process {
 
 func (p *Process) end(t testing.TB) {
 	p.Kill()
+	p.pidfd.Close()
 	if t.Failed() {
 		t.Logf("%q printed:\n%s", p.cmd.Args, p.Output())
 	}
@@ -63,8 +71,23 @@ func (p *Process) Wait() error {
 
 // Kill kills the program and its process group, and waits for it.
 func (p *Process) Kill() {
-	syscall.Kill(-p.PID(), syscall.SIGKILL)
+	p.killGroup()
 	<-p.done
+}
+
+// killGroup does not go by the number of a program that has ended: the kernel
+// gives it again, soon where tests run thousands of programs, perhaps to the
+// process group of another test.
+func (p *Process) killGroup() {
+	err := unix.PidfdSendSignal(int(p.pidfd.Fd()), unix.SIGKILL, nil, unix.PIDFD_SIGNAL_PROCESS_GROUP)
+	if err == nil || errors.Is(err, unix.ESRCH) {
+		return
+	}
+	select {
+	case <-p.done:
+	default: // before Linux 6.9
+		syscall.Kill(-p.PID(), syscall.SIGKILL)
+	}
 }
 
 type lockedBuffer struct {
