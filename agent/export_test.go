@@ -6,5 +6,11 @@ var Readdress = (*Agent).readdress
 // Close lets go of an agent that is not run.
 var Close = (*Agent).close
 
-// Guard is what an agent that runs does every so often.
-var Guard = (*Agent).guardAddresses
+// Guard and KeepAddresses are what an agent that runs does every so often.
+var (
+	Guard         = (*Agent).guardAddresses
+	KeepAddresses = (*Agent).keepAddresses
+)
+
+// Evictions are what status warns of.
+var Evictions = (*Agent).evictions

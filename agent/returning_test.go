@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -13,8 +14,8 @@ import (
 )
 
 // returningName in the environment makes this test binary that host's agent at
-// the moment when it gives its networks up, and at the one when etcd answers
-// again. Its view is the memory of the agent before it.
+// the moment when it gives its networks up, at the one when etcd answers again,
+// and at one when it does not. Its view is the memory of the agent before it.
 const returningName = "BERTH_TEST_RETURNING"
 
 func runReturning(name string) error {
@@ -29,12 +30,21 @@ func runReturning(name string) error {
 			return err
 		}
 	}
+	away, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := agent.KeepAddresses(a, away, true); err == nil {
+		return errors.New("addresses are kept without etcd")
+	}
+	for _, is := range agent.Evictions(a) {
+		fmt.Println("evicted:", is)
+	}
 	return nil
 }
 
 // What a host that comes back remembers of its addresses, or has read of them,
 // may be behind. It asks etcd for each before it is on its networks again: what
-// is free it takes, and who has what another has got is off.
+// is free it takes, and who has what another has got is off, until etcd says
+// otherwise. Whom the agent before it evicted it does not know.
 func TestAReturningHostAsksForItsAddresses(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
@@ -50,8 +60,9 @@ func TestAReturningHostAsksForItsAddresses(t *testing.T) {
 	w.agents[h].Kill()
 	w.kv("put", fmt.Sprintf(`{"key":%q,"value":%q}`, key64(tinyBlock(taken.ips[0])), key64(`{"host":"h9"}`)))
 	w.kv("deleterange", fmt.Sprintf(`{"key":%q}`, key64(tinyBlock(free.ips[0]))))
+	h.Run("ip", "link", "set", hostEnd(free), "down")
 	out, err := h.Try("/usr/bin/env", w.asAgent(h, returningName)...)
-	if err != nil || !strings.Contains(out, "container c0 is off network tiny") {
+	if err != nil || !strings.Contains(out, "evicted: container c0 is off network tiny") {
 		t.Errorf("the agent that comes back: %v\n%s", err, out)
 	}
 	for m, up := range map[*member]bool{taken: false, free: true} {
@@ -65,5 +76,8 @@ func TestAReturningHostAsksForItsAddresses(t *testing.T) {
 }
 
 func isUp(h *nettest.Host, m *member) bool {
-	return strings.Contains(h.Run("ip", "link", "show", netdev.HostName("vo", "tiny", m.Name, "eth0")), ",UP")
+	return strings.Contains(h.Run("ip", "link", "show", hostEnd(m)), ",UP")
 }
+
+// hostEnd is the host's end of the pair of a container on tiny.
+func hostEnd(m *member) string { return netdev.HostName("vo", "tiny", m.Name, "eth0") }
