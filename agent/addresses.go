@@ -156,22 +156,23 @@ func (a *Agent) keepAddresses(ctx context.Context, ask bool) error {
 	evicted, errs := map[endpoint.Key]error{}, []error(nil)
 	for _, r := range records {
 		was := before[r.Key]
-		err := errors.New("the cluster has no such network") // just now
-		if a.published(r) != nil {
-			err = a.keepAddressesOf(ctx, r, ask)
-			if !errors.Is(err, cluster.ErrClaimed) {
-				errs = append(errs, err)
-			}
+		if was != nil {
+			evicted[r.Key] = was // until etcd says otherwise
 		}
+		if a.published(r) == nil {
+			continue
+		}
+		err := a.keepAddressesOf(ctx, r, ask)
 		switch {
 		case errors.Is(err, cluster.ErrClaimed):
 			evicted[r.Key] = evictionOf(r, err)
-			errs = append(errs, a.unplug(r))
-		case err != nil && was != nil:
-			evicted[r.Key] = was
+			err = a.unplug(r)
 		case err == nil && (was != nil || before == nil): // the agent before this one may have evicted it
-			errs = append(errs, a.plug(r))
+			if err = a.plug(r); err == nil {
+				delete(evicted, r.Key)
+			}
 		}
+		errs = append(errs, err)
 	}
 	a.evict(before, evicted)
 	return errors.Join(errs...)

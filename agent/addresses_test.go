@@ -85,11 +85,13 @@ func TestAVNIIsAllocatedOnce(t *testing.T) {
 // tiny has four blocks.
 const tiny = `{"type":"overlay","controlPlane":"etcd","ipam":{"type":"berth-ipam","ranges":[[{"subnet":"10.46.0.0/28","gateway":"10.46.0.1"}]]}}`
 
-// tinyBlock is etcd's key of the block of an address.
-func tinyBlock(a netip.Addr) string {
-	block := netip.PrefixFrom(a, cluster.BlockBits(netip.MustParsePrefix("10.46.0.0/28"))).Masked()
-	return "/berth/v1/blocks/tiny/" + strings.ReplaceAll(block.String(), "/", "_")
+// blockKey is etcd's key of the block of an address.
+func blockKey(network, subnet string, a netip.Addr) string {
+	block := netip.PrefixFrom(a, cluster.BlockBits(netip.MustParsePrefix(subnet))).Masked()
+	return "/berth/v1/blocks/" + network + "/" + strings.ReplaceAll(block.String(), "/", "_")
 }
+
+func tinyBlock(a netip.Addr) string { return blockKey("tiny", "10.46.0.0/28", a) }
 
 func (w *world) cutOff(h *nettest.Host) {
 	h.Run("nft", "add", "table", "inet", "partition")

@@ -56,11 +56,12 @@ func (c *chaos) awaitState(host int, state string) {
 	})
 }
 
-// takeBack ends the containers of a host whose addresses others have got.
+// takeBack ends the containers of a host whose addresses others have got, given
+// to a container or not.
 func (c *chaos) takeBack(host int) {
 	own := c.crowds[host]
 	for _, m := range c.on(host) {
-		if err := c.hold(m); err == nil {
+		if c.owns(m) && c.hold(m) == nil {
 			continue
 		}
 		c.note("container loses its address")
@@ -70,4 +71,18 @@ func (c *chaos) takeBack(host int) {
 			c.calm[host] = own.settle()
 		}
 	}
+}
+
+// owns tells whether a container's addresses are its host's to give.
+func (c *chaos) owns(m *member) bool {
+	for _, ip := range m.ips {
+		subnet := "fd42::/64"
+		if ip.Is4() {
+			subnet = "10.42.0.0/27"
+		}
+		if lines := c.keysBelow(blockKey("front", subnet, ip)); len(lines) != 1 || !strings.HasSuffix(lines[0], `{"host":"`+m.host.Name+`"}`) {
+			return false
+		}
+	}
+	return true
 }

@@ -19,7 +19,7 @@ import (
 // evictionOf is what the operator is told of a container and why it is
 // evicted.
 func evictionOf(r *endpoint.Record, why error) error {
-	return fmt.Errorf("container %s is off network %s, because its address was given to another host's; restart it to give it another: %w", r.ContainerID, r.Network, why)
+	return fmt.Errorf("container %s is off network %s, because its address is another host's by now; restart it to give it another: %w", r.ContainerID, r.Network, why)
 }
 
 // evict notes the evicted containers, and tells of those that were not before.
