@@ -193,7 +193,7 @@ func (a *Agent) updatePeers() error {
 		}
 		peers = append(peers, mesh.Peer{Key: h.Key, Endpoint: netip.AddrPortFrom(h.Address, h.Port), Address: h.Tunnel})
 	}
-	return a.secret.mesh.SetPeers(peers)
+	return a.secret.mesh.SetPeers(peers, a.cluster.IsRecovering())
 }
 
 // mayJoin leaves out, and tells of, hosts that have no key or another's, or

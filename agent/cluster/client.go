@@ -76,7 +76,7 @@ type Client struct {
 
 // Open prepares the connection; Run uses it. It does not wait for etcd.
 func Open(o Options) (*Client, error) {
-	l := new(line)
+	l := &line{known: map[string]bool{}}
 	etcd, err := clientv3.New(clientv3.Config{
 		Endpoints: o.Servers, TLS: o.TLS, Username: o.User, Password: o.Password,
 		DialTimeout: patience,
@@ -98,11 +98,14 @@ func Open(o Options) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to etcd %q: %w", o.Servers, err)
 	}
-	return &Client{
+	c := &Client{
 		options: o, etcd: etcd, view: newView(), synced: make(chan struct{}),
 		want: map[string]string{}, have: map[string]string{}, lost: map[string]*lost{}, wake: make(chan struct{}, 1), flushed: make(chan struct{}),
 		begun: make(chan struct{}), line: l, former: map[netip.Addr]bool{},
-	}, nil
+	}
+	// Behind it may be another etcd, or the same one with an older state.
+	l.again = c.reread
+	return c, nil
 }
 
 // Close ends the connection. What is leased stays until the lease ends, so

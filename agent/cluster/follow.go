@@ -22,10 +22,11 @@ const page = 500
 // watch ends, because etcd may have compacted what was missed.
 func (c *Client) follow(ctx context.Context) {
 	for {
+		lines := c.line.count()
 		revision, err := c.load(ctx)
 		if err == nil {
 			c.once.Do(func() { close(c.synced) })
-			err = c.watch(ctx, revision+1)
+			err = c.watch(ctx, revision+1, lines)
 		}
 		if err != nil && ctx.Err() == nil {
 			c.options.Log.Warn("the view of the cluster is behind", "err", c.explain(ctx, err))
@@ -43,29 +44,33 @@ func (c *Client) load(ctx context.Context) (int64, error) {
 	}
 	fresh, scratch := newView(), new(Change)
 	var err error
-	if fresh.identity, err = c.identify(ctx); err != nil {
+	if fresh.age.Identity, err = c.identify(ctx); err != nil {
+		return 0, err
+	}
+	rewound, err := c.isRewound(ctx)
+	if err != nil {
 		return 0, err
 	}
 	from, end := Root, clientv3.GetPrefixRangeEnd(Root)
 	for {
 		opts := []clientv3.OpOption{clientv3.WithRange(end), clientv3.WithLimit(page)}
-		if fresh.revision != 0 {
-			opts = append(opts, clientv3.WithRev(fresh.revision))
+		if fresh.age.Revision != 0 {
+			opts = append(opts, clientv3.WithRev(fresh.age.Revision))
 		}
 		got, err := c.get(ctx, from, opts...)
 		if err != nil {
 			return 0, err
 		}
-		if fresh.revision == 0 {
-			fresh.revision = got.Header.Revision
+		if fresh.age.Revision == 0 {
+			fresh.age.Revision = got.Header.Revision
 		}
 		for _, kv := range got.Kvs {
 			c.report(fresh.put(string(kv.Key), kv.Value, kv.ModRevision, scratch))
+			fresh.age.note(kv)
 			from = string(kv.Key) + "\x00"
 		}
 		if !got.More {
-			c.adopt(fresh)
-			return fresh.revision, nil
+			return fresh.age.Revision, c.adopt(ctx, fresh, rewound)
 		}
 	}
 }
@@ -123,15 +128,27 @@ func (c *Client) allowed(ctx context.Context) error {
 	return err
 }
 
-func (c *Client) adopt(fresh *View) {
-	c.loseTo(fresh)
+func (c *Client) adopt(ctx context.Context, fresh *View, rewound bool) error {
+	if rewound {
+		c.options.Log.Warn("etcd has lost what it knew; reading it anew")
+		if err := c.restoreOwners(ctx, fresh); err != nil {
+			return err
+		}
+		// Who is away must find out too, however far etcd has come until then.
+		var err error
+		if fresh.age.Identity, err = c.rename(ctx); err != nil {
+			return err
+		}
+	}
+	c.loseTo(fresh, rewound)
 	v := c.view
 	v.mu.Lock()
-	v.revision, v.identity = fresh.revision, fresh.identity
+	v.age = fresh.age
 	v.networks, v.hosts, v.dead = fresh.networks, fresh.hosts, fresh.dead
 	v.endpoints, v.blocks, v.claims = fresh.endpoints, fresh.blocks, fresh.claims
 	v.mu.Unlock()
 	c.options.OnChange(Change{Full: true})
+	return nil
 }
 
 func (c *Client) get(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
@@ -158,26 +175,20 @@ func (c *Client) Lag(ctx context.Context) (behind int, took time.Duration, err e
 	return len(got.Kvs), time.Since(begin), nil
 }
 
-// hasLost tells whether an etcd lacks what one before had: it was made anew, or
-// restored from a backup and has not come as far again.
-func hasLost(identity string, revision int64, known string, knownRevision int64) bool {
-	return known != "" && identity != known || revision < knownRevision
-}
-
-// rewound ends a watch on an etcd that has lost what the view shows: it would
-// wait for a revision that comes only after many changes, or never have seen
-// those before.
-func (c *Client) rewound() {
+// reread ends the watch, so that follow reads everything anew. On an etcd that
+// has lost what the view shows a watch would wait for a revision that comes only
+// after many changes, or never have seen those before.
+func (c *Client) reread() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.unwatch != nil {
-		c.options.Log.Warn("etcd has lost what it knew; reading it anew")
 		c.unwatch()
 	}
 }
 
-// watch applies what changes from a revision on.
-func (c *Client) watch(ctx context.Context, from int64) error {
+// watch applies what changes from a revision on, as long as there are no more
+// connections than were made when it was read.
+func (c *Client) watch(ctx context.Context, from int64, lines int) error {
 	// Without a leader a watch would wait in silence (a server that is cut off
 	// from the others still answers).
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
@@ -185,6 +196,9 @@ func (c *Client) watch(ctx context.Context, from int64) error {
 	c.mu.Lock()
 	c.unwatch = cancel
 	c.mu.Unlock()
+	if c.line.count() != lines {
+		return nil
+	}
 	for got := range c.etcd.Watch(ctx, Root, clientv3.WithPrefix(), clientv3.WithRev(from), clientv3.WithProgressNotify()) {
 		if err := got.Err(); err != nil {
 			return c.seen("watch etcd", err)
@@ -198,12 +212,13 @@ func (c *Client) watch(ctx context.Context, from int64) error {
 func (c *Client) apply(revision int64, events []*clientv3.Event) {
 	change := new(Change)
 	c.view.mu.Lock()
-	c.view.revision = revision
+	c.view.age.Revision = revision
 	for _, e := range events {
 		if e.Type == mvccpb.DELETE {
 			c.report(c.view.drop(string(e.Kv.Key), change))
 		} else {
 			c.report(c.view.put(string(e.Kv.Key), e.Kv.Value, e.Kv.ModRevision, change))
+			c.view.age.note(e.Kv)
 		}
 	}
 	c.view.mu.Unlock()

@@ -5,7 +5,7 @@
 //
 // /berth/schema holds that number too, so that an older berth finds out that
 // it does not know the cluster's keys. /berth/cluster holds random text, by
-// which agents tell an etcd that was made anew from the one before.
+// which agents tell an etcd that was made anew, or restored, from the one before.
 //
 //	networks/NETWORK                          a network; its VNI is in vnis/VNI too
 //	vnis/VNI                                  the network that has it

@@ -12,8 +12,12 @@ import (
 // that the host has lost gets no answer any more, and gRPC would find out only
 // by its keepalive.
 type line struct {
-	mu   sync.Mutex
-	open []net.Conn
+	again func() // called when a server has been connected to once more
+
+	mu    sync.Mutex
+	open  []net.Conn
+	known map[string]bool // servers
+	times int             // that again was called
 }
 
 func (l *line) dial(ctx context.Context, address string) (net.Conn, error) {
@@ -22,9 +26,24 @@ func (l *line) dial(ctx context.Context, address string) (net.Conn, error) {
 		return nil, err
 	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.open = append(slices.DeleteFunc(l.open, isClosed), conn)
+	again := l.known[address]
+	if again {
+		l.times++
+	}
+	l.known[address] = true
+	l.mu.Unlock()
+	if again {
+		l.again()
+	}
 	return conn, nil
+}
+
+// count is how often a server has been connected to once more.
+func (l *line) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.times
 }
 
 func isClosed(c net.Conn) bool {

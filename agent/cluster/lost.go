@@ -21,13 +21,13 @@ type lost struct {
 	rewound bool              // etcd has lost more
 }
 
-// loseTo notes what the view has and a fresh one lacks.
-func (c *Client) loseTo(fresh *View) {
+// loseTo notes what the view has and a fresh one lacks, of an etcd that has been
+// rewound or not.
+func (c *Client) loseTo(fresh *View, rewound bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.view.mu.RLock()
 	defer c.view.mu.RUnlock()
-	rewound := hasLost(fresh.identity, fresh.revision, c.view.identity, c.view.revision)
 	for name, n := range c.view.networks {
 		if fresh.networks[name] == nil {
 			c.lost[name] = &lost{network: n, owners: c.view.ownersIn(name), rewound: rewound}
@@ -39,9 +39,13 @@ func (c *Client) loseTo(fresh *View) {
 	}
 }
 
-// IsRecovering tells whether etcd has lost what it knew so lately that the
-// other hosts may not have told it again: what the view lacks may be there.
+// IsRecovering tells whether what the view lacks may be there: etcd has not been
+// read yet, or has lost what it knew so lately that the other hosts may not have
+// told it again.
 func (c *Client) IsRecovering() bool {
+	if !c.IsSynced() {
+		return true
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return time.Now().Before(c.recovering)
@@ -92,7 +96,7 @@ func (c *Client) RemakeNetwork(ctx context.Context, name string) error {
 	}
 	// Before the network: as soon as it is there, anybody takes blocks of it.
 	for some := range slices.Chunk(slices.Sorted(maps.Keys(l.owners)), batch) {
-		if err := c.restoreOwners(ctx, l, some); err != nil {
+		if err := c.prepareOwners(ctx, l, some); err != nil {
 			return err
 		}
 	}
@@ -109,8 +113,42 @@ func (c *Client) RemakeNetwork(ctx context.Context, name string) error {
 	return nil
 }
 
-// restoreOwners writes some of the keys, if nobody else is about to.
-func (c *Client) restoreOwners(ctx context.Context, l *lost, keys []string) error {
+// restoreOwners gives the addresses of networks that etcd still has back to the
+// hosts that had them when it was rewound, before anybody here is given one of
+// them. A host that is away cannot do so itself. Some may have been freed since:
+// they are freed again, as its host's rules are.
+func (c *Client) restoreOwners(ctx context.Context, fresh *View) error {
+	if c.allowed(ctx) != nil {
+		return nil
+	}
+	for name, n := range fresh.networks {
+		old := c.view.Network(name)
+		if old == nil || old.VNI != n.VNI {
+			continue
+		}
+		c.view.mu.RLock()
+		owners := c.view.ownersIn(name)
+		c.view.mu.RUnlock()
+		for k := range fresh.ownersIn(name) {
+			delete(owners, k)
+		}
+		for k, host := range owners {
+			raw, err := json.Marshal(owner{host})
+			if err != nil {
+				return fmt.Errorf("encode %s: %w", k, err)
+			}
+			// Who was faster has told the same, or has a right to it.
+			if _, _, err := c.transact(ctx, []clientv3.Cmp{absent(k), exists(networkKey(name))}, []clientv3.Op{clientv3.OpPut(k, string(raw))}, nil); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// prepareOwners writes some of the keys of a lost network, if nobody else is
+// about to.
+func (c *Client) prepareOwners(ctx context.Context, l *lost, keys []string) error {
 	conditions, puts := []clientv3.Cmp{absent(networkKey(l.network.Name))}, []clientv3.Op(nil)
 	for _, k := range keys {
 		raw, err := json.Marshal(owner{l.owners[k]})

@@ -14,9 +14,11 @@ import (
 
 // memory is what an agent keeps in a file for the next one of the same boot,
 // so that it can give out addresses of its blocks while etcd is away: the
-// networks and this host's blocks, by etcd's keys, and when etcd answered last.
+// networks and this host's blocks, by etcd's keys, how far etcd had come, and
+// when it answered last.
 type memory struct {
 	Keys map[string]json.RawMessage `json:"keys"`
+	Age  age                        `json:"age"`
 	Seen time.Duration              `json:"seen"` // since boot: the file does not outlive it, and clocks are set
 }
 
@@ -36,7 +38,7 @@ func (c *Client) Remember(path string) error {
 	c.mu.Lock()
 	self := c.self.Name
 	c.mu.Unlock()
-	m := memory{Keys: c.view.keysFor(self), Seen: uptime - time.Since(seen)}
+	m := memory{Keys: c.view.keysFor(self), Age: c.view.ageNow(), Seen: uptime - time.Since(seen)}
 	raw, err := json.Marshal(m)
 	if err != nil {
 		return fmt.Errorf("encode memory of the cluster: %w", err)
@@ -74,6 +76,7 @@ func (c *Client) Recall(path string) error {
 	for k, v := range m.Keys {
 		c.report(c.view.put(k, v, 0, new(Change)))
 	}
+	c.view.age = m.Age
 	c.view.mu.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()

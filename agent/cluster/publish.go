@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -140,16 +139,19 @@ func (c *Client) begin(ctx context.Context) error {
 	c.mu.Lock()
 	self := c.self
 	c.mu.Unlock()
-	known, knownRevision := c.view.age() // before it is asked: the watch goes on meanwhile
-	got, err := c.etcd.Txn(ctx).Then(clientv3.OpGet(hostKey(self.Name)), clientv3.OpGet(identityKey)).Commit()
+	rewound, err := c.isRewound(ctx)
+	if err != nil {
+		return err
+	}
+	if rewound {
+		c.reread()
+	}
+	got, err := c.etcd.Get(ctx, hostKey(self.Name))
 	if err != nil {
 		return c.seen("read etcd", err)
 	}
-	if hasLost(string(valueOf(got.Responses[1])), got.Header.Revision, known, knownRevision) {
-		c.rewound()
-	}
 	var there Host
-	if raw := valueOf(got.Responses[0]); raw != nil && json.Unmarshal(raw, &there) == nil {
+	if len(got.Kvs) > 0 && json.Unmarshal(got.Kvs[0].Value, &there) == nil {
 		err = c.namesakeOf(&self, &there)
 	}
 	c.admit(err)
@@ -162,14 +164,6 @@ func (c *Client) begin(ctx context.Context) error {
 	}
 	c.seen("take lease", nil)
 	return c.inherit(ctx, lease.ID)
-}
-
-// valueOf is what a Get in a transaction has found, or nil.
-func valueOf(r *etcdserverpb.ResponseOp) []byte {
-	if kvs := r.GetResponseRange().Kvs; len(kvs) > 0 {
-		return kvs[0].Value
-	}
-	return nil
 }
 
 // namesake is an error unless the host that the cluster has by this one's name

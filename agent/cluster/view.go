@@ -13,8 +13,7 @@ import (
 // View is this host's copy of the cluster, kept by a watch.
 type View struct {
 	mu        sync.RWMutex
-	revision  int64
-	identity  string // of the etcd that it was read from; empty: none
+	age       age
 	networks  map[string]*Network
 	hosts     map[string]*Host
 	dead      map[string]json.RawMessage
@@ -159,14 +158,7 @@ func (v *View) drop(raw string, change *Change) error {
 func (v *View) Revision() int64 {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	return v.revision
-}
-
-// age is which etcd the view was read from, and how far it has come.
-func (v *View) age() (identity string, revision int64) {
-	v.mu.RLock()
-	defer v.mu.RUnlock()
-	return v.identity, v.revision
+	return v.age.Revision
 }
 
 // Network finds a network, or nil. The result is not to be changed.

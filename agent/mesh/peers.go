@@ -59,28 +59,34 @@ func endpointOf(p wgtypes.Peer) netip.AddrPort {
 	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
 }
 
-// SetPeers makes the peers these and no others; without a device it does
-// nothing. An endpoint is set only when it differs from what was told last:
-// WireGuard follows a peer that moves.
-func (m *Mesh) SetPeers(peers []Peer) error {
+// SetPeers makes the peers these and no others; or, where there may be more,
+// these and those that were set before. Without a device it does nothing. An
+// endpoint is set only when it differs from what was told last: WireGuard
+// follows a peer that moves.
+func (m *Mesh) SetPeers(peers []Peer, more bool) error {
 	if m.link == 0 {
 		return nil
 	}
 	var errs []error
-	want, changes := map[wgtypes.Key]Peer{}, []wgtypes.PeerConfig{}
+	want, changes, taken := map[wgtypes.Key]Peer{}, []wgtypes.PeerConfig{}, map[netip.Addr]bool{}
 	for _, p := range peers {
 		key, err := wgtypes.ParseKey(p.Key)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("key %q of the peer at %s: %w", p.Key, p.Endpoint, err))
 			continue
 		}
-		want[key] = p
+		want[key], taken[p.Address] = p, true
 		if m.told[key] != p {
 			changes = append(changes, m.peer(key, p))
 		}
 	}
 	for key := range m.have {
-		if _, ok := want[key]; !ok {
+		if _, ok := want[key]; ok {
+			continue
+		}
+		if old, set := m.told[key]; more && set && !taken[old.Address] {
+			want[key] = old
+		} else {
 			// First: another key may have the peer's address by now.
 			changes = append([]wgtypes.PeerConfig{{PublicKey: key, Remove: true}}, changes...)
 		}

@@ -42,7 +42,7 @@ func (m *Mesh) Resume(dev *netdev.Handle, address netip.Addr, mtu int) error {
 	if _, err := m.Up(dev, address, mtu); err != nil {
 		return err
 	}
-	if err := m.SetPeers(peers); err != nil || m.user == nil {
+	if err := m.SetPeers(peers, false); err != nil || m.user == nil {
 		return err
 	}
 	for _, p := range peers {

@@ -21,7 +21,8 @@ func agentCommand() *cobra.Command {
 		GroupID: groupHost,
 		Short:   "Keep this host's networks right, and join a cluster",
 		Long: `Without --etcd the agent serves this host alone: it reconciles records with the kernel.
-With --etcd it also joins the cluster whose overlays are in etcd.
+With --etcd it also joins the cluster whose overlays are in etcd. It connects to it
+directly: HTTP_PROXY and HTTPS_PROXY do not count.
 
 A file of --config has a line for each flag, without the dashes, as in
 
