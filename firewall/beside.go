@@ -12,62 +12,107 @@ import (
 	"github.com/berth-net/berth/netdev/nlsock"
 )
 
-// places are where other tools want an administrator's accepts for what they
-// would drop: Docker's chain, ufw's, and the kernel's own.
-var places = map[uint8][]string{
-	unix.NFPROTO_IPV4: {"DOCKER-USER", "ufw-user-forward", "FORWARD"},
-	unix.NFPROTO_IPV6: {"DOCKER-USER", "ufw6-user-forward", "FORWARD"},
+// passage is what other tools' rules have to let pass in one of the kernel's
+// chains of the table filter.
+type passage struct {
+	chain  string
+	hook   uint32   // that chain's
+	device string   // as iptables takes it
+	ways   []string // its options for the device
 }
 
-// letPass answers a FORWARD policy of drop that another tool has left: an
-// accept elsewhere is not final, so ours would not help. It adds the smallest
-// accept, for the one bridge, where that tool expects it, and never touches
-// the policy. Such a tool may come at any time, so every Add asks; without
-// such a policy that is one netlink request for both families. The rules of
-// this package still drop what they drop.
-func letPass(c *nlsock.Conn, bridge string) error {
-	drops, firewalld, err := dropping(c)
-	if err == nil && firewalld {
-		err = trust(c, bridge)
+func throughBridge(bridge string) passage {
+	return passage{"FORWARD", unix.NF_INET_FORWARD, bridge, []string{"-i", "-o"}}
+}
+
+// aroundLoop lets copies leave for the loops of strict ports.
+var aroundLoop = passage{"OUTPUT", unix.NF_INET_LOCAL_OUT, loopOut + "+", []string{"-o"}}
+
+// places are where other tools want an administrator's accepts for what they
+// would drop: Docker's chain, ufw's, and the kernel's own.
+func (p *passage) places(family uint8) []string {
+	switch is4 := family == unix.NFPROTO_IPV4; {
+	case p.chain == "FORWARD" && is4:
+		return []string{"DOCKER-USER", "ufw-user-forward", p.chain}
+	case p.chain == "FORWARD":
+		return []string{"DOCKER-USER", "ufw6-user-forward", p.chain}
+	case is4:
+		return []string{"ufw-user-output", p.chain}
+	}
+	return []string{"ufw6-user-output", p.chain}
+}
+
+func (p *passage) mark() string { return "berth:pass:" + p.device }
+
+// letPass answers what another tool has left at the end of the chain: a policy
+// of drop, or a rule that rejects or drops all that comes so far. An accept
+// elsewhere is not final, so ours would not help. It adds the smallest accept,
+// for the one device, where that tool expects it, and never touches the policy.
+// Such a tool may come at any time, so every Add asks; where there is none that
+// is one netlink request for both families. The rules of this package still
+// drop what they drop.
+func letPass(c *nlsock.Conn, p passage) error {
+	ends, firewalld, err := p.ends(c)
+	if err == nil && firewalld && p.chain == "FORWARD" {
+		err = trust(c, p.device)
 	}
 	if err == nil {
-		err = legacyPass(bridge)
+		err = legacyPass(p)
+	}
+	for _, end := range ends {
+		if err == nil {
+			err = end.letPass(c, p)
+		}
 	}
 	if err != nil {
-		return fmt.Errorf("another firewall drops what is forwarded by default; accept %s there: %w", bridge, err)
-	}
-	for _, family := range drops {
-		place, err := placeFor(c, bridge, family)
-		if err == nil && place != "" {
-			err = acceptIn(place, bridge, family)
-		}
-		if err != nil {
-			return fmt.Errorf("another firewall drops what is forwarded by default; accept %s there: %w", bridge, err)
-		}
+		return fmt.Errorf("another firewall drops what no rule of its chain %s accepts; accept %s there: %w", p.chain, p.device, err)
 	}
 	return nil
 }
 
-// dropping are the families whose FORWARD has a policy of drop, and whether
-// there is a firewalld.
-func dropping(c *nlsock.Conn) (drops []uint8, firewalld bool, err error) {
-	families := []uint8{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6}
+// families are those that have a chain each.
+var families = []uint8{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6}
+
+// deadEnd is a family whose chain lets nothing pass that no rule accepts.
+type deadEnd struct {
+	family  uint8
+	barrier int // the number of the rule that says so, from 1; 0: the policy does
+}
+
+// ends are the dead ends among the chains of both families, and whether there
+// is a firewalld.
+func (p *passage) ends(c *nlsock.Conn) (ends []deadEnd, firewalld bool, err error) {
 	b := new(nftBatch)
 	for _, family := range families {
-		b.readChain("filter", "FORWARD", family)
+		b.readChain("filter", p.chain, family)
 	}
 	b.readChain(firewalldTable, firewalldChain, unix.NFPROTO_INET)
-	_, err = c.Do(&b.Batch, func(i int, _ uint16, payload []byte) {
-		if i == len(families) {
-			firewalld = true
-			return
+	there, drops := make([]bool, len(families)+1), make([]bool, len(families)+1)
+	if _, err := c.Do(&b.Batch, func(i int, _ uint16, payload []byte) {
+		there[i], drops[i] = true, isDropPolicy(payload)
+	}); err != nil {
+		return nil, false, err
+	}
+	for i, family := range families {
+		if !there[i] {
+			continue
 		}
-		policy := attribute(payload[4:], unix.NFTA_CHAIN_POLICY)
-		if len(policy) == 4 && policy[3] == 0 { // NF_DROP
-			drops = append(drops, families[i])
+		rules, err := readRules(c, family, "filter", p.chain)
+		if err != nil {
+			return nil, false, err
 		}
-	})
-	return drops, firewalld, err
+		barrier := 1 + slices.IndexFunc(rules, func(r nftRule) bool { return r.stopsAll() })
+		if drops[i] || barrier > 0 {
+			ends = append(ends, deadEnd{family, barrier})
+		}
+	}
+	return ends, there[len(families)], nil
+}
+
+// isDropPolicy is about a chain, as the kernel tells it.
+func isDropPolicy(payload []byte) bool {
+	policy := attribute(payload[min(4, len(payload)):], unix.NFTA_CHAIN_POLICY)
+	return len(policy) == 4 && policy[3] == 0 // NF_DROP
 }
 
 func (b *nftBatch) readChain(table, name string, family uint8) {
@@ -76,9 +121,28 @@ func (b *nftBatch) readChain(table, name string, family uint8) {
 	b.String(unix.NFTA_CHAIN_NAME, name)
 }
 
-// placeFor is the chain that lacks an accept for the bridge, or "".
-func placeFor(c *nlsock.Conn, bridge string, family uint8) (string, error) {
-	chains := places[family]
+// letPass accepts in the first place of the family. In a tool's own chain that
+// is before all else; in the kernel's it is behind the administrator's rules,
+// as far as they let it.
+func (end *deadEnd) letPass(c *nlsock.Conn, p passage) error {
+	place, err := p.placeFor(c, end.family)
+	if err != nil || place == "" {
+		return err
+	}
+	return p.each(end.family, func(ipt *iptables.IPTables, spec []string) error {
+		switch {
+		case place != p.chain:
+			return ipt.InsertUnique("filter", place, 1, spec...)
+		case end.barrier > 0:
+			return ipt.InsertUnique("filter", place, end.barrier, spec...)
+		}
+		return ipt.AppendUnique("filter", place, spec...)
+	})
+}
+
+// placeFor is the chain that lacks an accept, or "".
+func (p *passage) placeFor(c *nlsock.Conn, family uint8) (string, error) {
+	chains := p.places(family)
 	b := new(nftBatch)
 	for _, name := range chains {
 		b.readChain("filter", name, family)
@@ -88,50 +152,42 @@ func placeFor(c *nlsock.Conn, bridge string, family uint8) (string, error) {
 		return "", err
 	}
 	first := slices.Index(found, true)
-	if first < 0 { // FORWARD has gone meanwhile
+	if first < 0 { // the kernel's chain has gone meanwhile
 		return "", nil
 	}
-	there, err := mentions(c, chains[first], family, passMark(bridge))
+	there, err := mentions(c, chains[first], family, p.mark())
 	if err != nil || there {
 		return "", err
 	}
 	return chains[first], nil
 }
 
-func passMark(bridge string) string { return "berth:pass:" + bridge }
-
 // mentions tells whether a rule of the chain has the comment.
-func mentions(c *nlsock.Conn, chain string, family uint8, mark string) (there bool, err error) {
-	b := new(nftBatch)
-	b.message(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, family, "read rules of "+chain)
-	b.String(unix.NFTA_RULE_TABLE, "filter")
-	b.String(unix.NFTA_RULE_CHAIN, chain)
-	_, err = c.Do(&b.Batch, func(_ int, _ uint16, payload []byte) {
-		there = there || bytes.Contains(payload, append([]byte(mark), 0))
-	})
-	return there, err
+func mentions(c *nlsock.Conn, chain string, family uint8, mark string) (bool, error) {
+	rules, err := readRules(c, family, "filter", chain)
+	return slices.ContainsFunc(rules, func(r nftRule) bool { return bytes.Contains(r.raw, append([]byte(mark), 0)) }), err
 }
 
-func acceptIn(place, bridge string, family uint8) error {
-	return eachPass(bridge, family, func(ipt *iptables.IPTables, spec []string) error {
-		return ipt.InsertUnique("filter", place, 1, spec...)
-	})
-}
-
-// forgetPass removes the accepts of a bridge.
-func forgetPass(bridge string) error {
+// forgetPass removes the accepts of a device.
+func forgetPass(p passage) error {
+	errs := []error{forgetLegacyPass(p)}
+	if probeNFTables() != nil {
+		return errors.Join(errs...)
+	}
 	c, err := nlsock.Open(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	errs := []error{distrust(c, bridge), forgetLegacyPass(bridge)}
-	for family, chains := range places {
-		for _, place := range chains {
-			if there, err := mentions(c, place, family, passMark(bridge)); err != nil || !there {
+	if p.chain == "FORWARD" {
+		errs = append(errs, distrust(c, p.device))
+	}
+	for _, family := range families {
+		for _, place := range p.places(family) {
+			if there, err := mentions(c, place, family, p.mark()); err != nil || !there {
 				continue
 			}
-			errs = append(errs, eachPass(bridge, family, func(ipt *iptables.IPTables, spec []string) error {
+			errs = append(errs, p.each(family, func(ipt *iptables.IPTables, spec []string) error {
 				return ipt.DeleteIfExists("filter", place, spec...)
 			}))
 		}
@@ -139,14 +195,16 @@ func forgetPass(bridge string) error {
 	return errors.Join(errs...)
 }
 
-func eachPass(bridge string, family uint8, fn func(*iptables.IPTables, []string) error) error {
+// each hands fn the accept of each way.
+func (p *passage) each(family uint8, fn func(*iptables.IPTables, []string) error) error {
 	ipt, err := IPTables{}.tool(family == unix.NFPROTO_IPV4)
 	if err != nil {
 		return err
 	}
-	comment := []string{"-m", "comment", "--comment", passMark(bridge), "-j", "ACCEPT"}
-	return errors.Join(
-		fn(ipt, append([]string{"-i", bridge}, comment...)),
-		fn(ipt, append([]string{"-o", bridge}, comment...)),
-	)
+	for _, way := range p.ways {
+		if err := fn(ipt, []string{way, p.device, "-m", "comment", "--comment", p.mark(), "-j", "ACCEPT"}); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -27,10 +27,12 @@ priorities, so the rules of the administrator and of other tools decide first.
 Strictly published ports are those for which the host's INPUT rules decide, whoever wrote them. Only a packet that is for
 the host passes INPUT, and a destination can be translated only before that. So what INPUT has let in is copied around a
 loop, the veth pair ` + "`berth-strict`" + ` and ` + "`berth-again`" + `, and translated when it comes in again; what follows it belongs to
-its connection and takes no detour. Nothing is lost, and INPUT decides of each connection. Where the copy gets lost, by
-rules of OUTPUT that drop or a check of the reverse path in IPv6 (firewalld's ` + "`IPv6_rpfilter`" + `), or the kernel cannot
-copy, the client's second packet is translated, because INPUT has let in the first (` + "`admitted4`, `admitted6`" + `): a new
-client waits a second, and then has ten minutes. So it is for clients on internal networks: the loop would hide that.
+its connection and takes no detour. Nothing is lost, and INPUT decides of each connection. An IPv6 copy has a mark on its
+way, by which filters of the reverse path (firewalld's ` + "`IPv6_rpfilter`" + `) find its way back; an OUTPUT that drops by default
+is answered as FORWARD is. Containers of internal networks have a loop of their own, ` + "`berth-strict-in`" + `, that leads into their
+network only. Where the copy gets lost all the same, by a rule that drops it or because the kernel cannot copy, the client's
+second packet is translated, because INPUT has let in the first (` + "`admitted4`, `admitted6`" + `): a new client waits a second, and
+then has ten minutes.
 
 Below is one network, ` + "`br-front`" + `, with one container that has the addresses 10.10.0.2 and fd10:10::2, is masqueraded
 and guarded, and publishes, strictly: 8080 to 80 for TCP, the range 9000 to 9099 for UDP, three shifted SCTP ports, and

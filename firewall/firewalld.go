@@ -43,13 +43,13 @@ func passBeside(bridges ...string) error {
 		return err
 	}
 	defer c.Close()
-	_, firewalld, err := dropping(c)
+	firewalld, err := hasFirewalld(c)
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, bridge := range bridges {
-		errs = append(errs, legacyPass(bridge))
+		errs = append(errs, legacyPass(throughBridge(bridge)))
 		if firewalld {
 			errs = append(errs, trust(c, bridge))
 		}
@@ -57,17 +57,25 @@ func passBeside(bridges ...string) error {
 	return errors.Join(errs...)
 }
 
-// forgetPassBeside undoes passBeside.
-func forgetPassBeside(bridge string) error {
+func hasFirewalld(c *nlsock.Conn) (there bool, err error) {
+	b := new(nftBatch)
+	b.readChain(firewalldTable, firewalldChain, unix.NFPROTO_INET)
+	_, err = c.Do(&b.Batch, func(int, uint16, []byte) { there = true })
+	return there, err
+}
+
+// passAround lets copies leave for the loops. iptables has no accept of its
+// own for them.
+func passAround() error {
 	if probeNFTables() != nil {
-		return nil
+		return legacyPass(aroundLoop)
 	}
 	c, err := nlsock.Open(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	return errors.Join(distrust(c, bridge), forgetLegacyPass(bridge))
+	return letPass(c, aroundLoop)
 }
 
 // distrust undoes trust. A bridge in another zone stays there.

@@ -59,13 +59,13 @@ var fixedChains = []iptChain{
 	{"nat", "BERTH-ADDRPORTS", nil},
 	{"nat", "BERTH-PORTS", nil},
 	{"nat", "BERTH-PUBLISH", []string{"-j BERTH-ADDRPORTS", "-j BERTH-PORTS"}},
-	{"nat", "BERTH-BACK", nil},
+	{"nat", backChain, nil},
 	{"nat", "BERTH-BRIDGES", nil},
 	{"nat", "BERTH-MASQ", nil},
-	{"nat", "BERTH-POST", []string{"-m conntrack --ctstate DNAT -j BERTH-BACK", "-j BERTH-BRIDGES", "-j BERTH-MASQ"}},
+	{"nat", "BERTH-POST", []string{"-m conntrack --ctstate DNAT -j " + backChain, "-j BERTH-BRIDGES", "-j BERTH-MASQ"}},
 	{"filter", "BERTH-INSIDE", nil},
 	{"filter", internalChain, nil},
-	{"filter", "BERTH-APART", nil},
+	{"filter", apartChain, nil},
 	{"filter", "BERTH-ANY-OUT", nil},
 	{"filter", "BERTH-ANY-IN", nil},
 	{"filter", "BERTH-ISOLATED", nil},
@@ -73,7 +73,7 @@ var fixedChains = []iptChain{
 	{"filter", "BERTH-HIDDEN", nil},
 	{"filter", "BERTH-FORWARD", []string{
 		"-m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT", "-j BERTH-INSIDE", "-j " + internalChain,
-		"-m conntrack --ctstate DNAT -j ACCEPT", "-j BERTH-APART", "-j BERTH-ISOLATED", "-j BERTH-OWN", "-j BERTH-HIDDEN",
+		"-m conntrack --ctstate DNAT -j ACCEPT", "-j " + apartChain, "-j BERTH-ISOLATED", "-j BERTH-OWN", "-j BERTH-HIDDEN",
 	}},
 }
 
@@ -109,7 +109,7 @@ func networkRules(n *Network, is4 bool) (rules []iptRule) {
 	add(!n.NoICC, "filter", "BERTH-INSIDE", "inside", "-i "+br+" -o "+br+" -j ACCEPT")
 	add(n.Internal, "filter", internalChain, "no-way-out", "-i "+br+" -j DROP")
 	add(n.Internal, "filter", internalChain, "no-way-in", "-o "+br+" -j DROP")
-	add(n.NoICC, "filter", "BERTH-APART", "apart", "-i "+br+" -o "+br+" -j DROP")
+	add(n.NoICC, "filter", apartChain, "apart", "-i "+br+" -o "+br+" -j DROP")
 	add(true, "filter", "BERTH-ANY-OUT", "out", "-o "+br+" -j DROP")
 	add(true, "filter", "BERTH-ANY-IN", "in", "-i "+br+" -j DROP")
 	add(n.Isolated, "filter", "BERTH-ISOLATED", "from", "-i "+br+" -j BERTH-ANY-OUT")
@@ -126,7 +126,7 @@ func endpointRules(n *Network, e *Endpoint, is4 bool) (rules []iptRule) {
 			continue
 		}
 		id := n.Bridge + ":" + a.String()
-		rules = append(rules, iptRule{"nat", "BERTH-BACK", id + ":back", "-s " + a.String() + " -o " + n.Bridge + " -j MASQUERADE"})
+		rules = append(rules, iptRule{"nat", backChain, id + ":back", "-s " + a.String() + " -o " + n.Bridge + " -j MASQUERADE"})
 		if e.Masquerade {
 			rules = append(rules, iptRule{"nat", "BERTH-MASQ", id + ":masquerade", "-s " + a.String() + " -j MASQUERADE"})
 		}
@@ -189,13 +189,14 @@ func (f IPTables) Add(n *Network, e *Endpoint) error {
 	return passBeside(n.Bridge)
 }
 
-// prepare makes what the rules of strict ports name.
+// prepare makes what the rules of strict ports name. A copy for a device that
+// is not there would leave by whatever route there is to its gateway.
 func prepare(e *Endpoint) error {
 	if !e.strict() {
 		return nil
 	}
-	_, err := ensureLoop(e)
-	return errors.Join(err, createIPSets())
+	_, err := ensureLoop(e, true)
+	return errors.Join(err, createIPSets(), passAround())
 }
 
 // Del implements Firewall.
@@ -216,7 +217,7 @@ func (f IPTables) Forget(n *Network) error {
 	if err == nil && !strict {
 		err = errors.Join(destroyIPSets(), deleteLoop())
 	}
-	return errors.Join(err, forgetPassBeside(n.Bridge))
+	return errors.Join(err, forgetPass(throughBridge(n.Bridge)))
 }
 
 // Rebuild implements Firewall.
@@ -415,18 +416,42 @@ func writeTable(in *bytes.Buffer, table string, chains []iptChain, rules []iptRu
 	fmt.Fprintln(in, "COMMIT")
 }
 
-// hook puts the jumps behind what is there, where they are missing.
+// hook puts the jumps behind what is there, where they are missing. A rule
+// that drops or rejects all would keep packets from ours, so those of the
+// filter table come just before it.
 func (f IPTables) hook(hooks []iptHook, is4 bool) error {
 	ipt, err := f.tool(is4)
 	if err != nil {
 		return fmt.Errorf("find iptables: %w", err)
 	}
 	for _, h := range hooks {
+		if h.table == "filter" {
+			if err := hookBefore(ipt, h); err != nil {
+				return err
+			}
+		}
 		if err := ipt.AppendUnique(h.table, h.chain, h.spec...); err != nil {
 			return fmt.Errorf("hook %s of table %s: %w", h.chain, h.table, err)
 		}
 	}
 	return nil
+}
+
+// hookBefore moves or makes the jump where the chain has such a rule.
+func hookBefore(ipt *iptables.IPTables, h iptHook) error {
+	rules, err := ipt.List(h.table, h.chain)
+	if err != nil {
+		return fmt.Errorf("list %s: %w", h.chain, err)
+	}
+	// The first line is the policy; the chain's others are its rules.
+	stop := barrier(rules, h.chain)
+	if stop == 0 || slices.Contains(rules[1:stop], "-A "+h.chain+" "+strings.Join(h.spec, " ")) {
+		return nil
+	}
+	if err := ipt.DeleteIfExists(h.table, h.chain, h.spec...); err != nil {
+		return err
+	}
+	return ipt.Insert(h.table, h.chain, stop, h.spec...)
 }
 
 func (f IPTables) tool(is4 bool) (*iptables.IPTables, error) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -12,11 +13,11 @@ import (
 
 // legacyPass is letPass for the rules of iptables-legacy, which nftables does
 // not show. Their tool is run where an accept is missing, and only there.
-func legacyPass(bridge string) error {
-	for _, family := range []uint8{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
+func legacyPass(p passage) error {
+	for _, family := range families {
 		t, err := readLegacy(family)
-		if err == nil && t != nil && t.drops && t.passes(bridge) < len(passWays) {
-			err = addLegacyPass(bridge, family)
+		if err == nil && t != nil && t.isDeadEnd(p.hook) && t.passes(p) < len(p.ways) {
+			err = addLegacyPass(p, family)
 		}
 		if err != nil {
 			return err
@@ -25,38 +26,42 @@ func legacyPass(bridge string) error {
 	return nil
 }
 
-// passWays are the devices that an accept of each way names.
-var passWays = []string{"-i", "-o"}
-
-// passes counts the accepts for the bridge, by their comments.
-func (t *legacyTable) passes(bridge string) int {
-	return bytes.Count(t.entries, append([]byte(passMark(bridge)), 0))
+// passes counts the accepts, by their comments.
+func (t *legacyTable) passes(p passage) int {
+	return bytes.Count(t.entries, append([]byte(p.mark()), 0))
 }
 
-func addLegacyPass(bridge string, family uint8) error {
+func addLegacyPass(p passage, family uint8) error {
 	rules, err := legacyRules(family)
 	if err != nil {
 		return err
 	}
-	for _, way := range passWays {
-		if slices.ContainsFunc(rules, func(r string) bool { return isPass(r, bridge) && strings.Contains(r, way+" "+bridge+" ") }) {
+	place := []string{"-A", p.chain}
+	if n := barrier(rules, p.chain); n > 0 {
+		place = []string{"-I", p.chain, strconv.Itoa(n)}
+	}
+	if chain := p.legacyPlace(rules, family); chain != p.chain {
+		place = []string{"-I", chain}
+	}
+	for _, way := range p.ways {
+		if slices.ContainsFunc(rules, func(r string) bool { return p.isAccept(r) && strings.Contains(r, way+" "+p.device+" ") }) {
 			continue
 		}
-		if err := runLegacy(family, "-I", legacyPlace(rules, family), way, bridge, "-m", "comment", "--comment", passMark(bridge), "-j", "ACCEPT"); err != nil {
+		if err := runLegacy(family, append(place, way, p.device, "-m", "comment", "--comment", p.mark(), "-j", "ACCEPT")...); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// forgetLegacyPass removes the accepts of a bridge.
-func forgetLegacyPass(bridge string) error {
-	for _, family := range []uint8{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
+// forgetLegacyPass removes the accepts of a device.
+func forgetLegacyPass(p passage) error {
+	for _, family := range families {
 		t, err := readLegacy(family)
 		if err != nil {
 			return err
 		}
-		if t == nil || t.passes(bridge) == 0 {
+		if t == nil || t.passes(p) == 0 {
 			continue
 		}
 		rules, err := legacyRules(family)
@@ -64,7 +69,7 @@ func forgetLegacyPass(bridge string) error {
 			return err
 		}
 		for _, r := range rules {
-			if !isPass(r, bridge) {
+			if !p.isAccept(r) {
 				continue
 			}
 			if err := runLegacy(family, strings.Fields(strings.Replace(strings.ReplaceAll(r, `"`, ""), "-A ", "-D ", 1))...); err != nil {
@@ -83,20 +88,20 @@ func runLegacy(family uint8, args ...string) error {
 	return nil
 }
 
-// isPass tells whether a rule, as iptables -S prints it, is ours for the bridge.
-func isPass(rule, bridge string) bool {
-	return slices.Contains(strings.Fields(strings.ReplaceAll(rule, `"`, "")), passMark(bridge))
+// isAccept tells whether a rule, as iptables -S prints it, is ours.
+func (p *passage) isAccept(rule string) bool {
+	return slices.Contains(strings.Fields(strings.ReplaceAll(rule, `"`, "")), p.mark())
 }
 
-// legacyPlace is the first of the chains that other tools offer, and FORWARD
-// where there is none.
-func legacyPlace(rules []string, family uint8) string {
-	for _, chain := range places[family] {
+// legacyPlace is the first of the chains that other tools offer, and the
+// kernel's where there is none.
+func (p *passage) legacyPlace(rules []string, family uint8) string {
+	for _, chain := range p.places(family) {
 		if slices.Contains(rules, "-N "+chain) {
 			return chain
 		}
 	}
-	return "FORWARD"
+	return p.chain
 }
 
 // legacyRules are those of the filter table, as its tool prints them.
@@ -107,4 +112,34 @@ func legacyRules(family uint8) ([]string, error) {
 		return nil, fmt.Errorf("%s -S: %w", tool, err)
 	}
 	return strings.Split(strings.TrimSpace(string(out)), "\n"), nil
+}
+
+// barrier is the number of a chain's first rule that drops or rejects all, as
+// iptables -S and iptables-save print it; 0: there is none.
+func barrier(lines []string, chain string) int {
+	n := 0
+	for _, line := range lines {
+		rule, ok := strings.CutPrefix(line, "-A "+chain+" ")
+		if !ok {
+			continue
+		}
+		n++
+		if stopsAll(rule) {
+			return n
+		}
+	}
+	return 0
+}
+
+func stopsAll(rule string) bool {
+	target := strings.LastIndex(" "+rule, " -j ")
+	if target < 0 {
+		return false
+	}
+	comment, commented := strings.CutPrefix(strings.TrimSpace(rule[:target]), "-m comment --comment ")
+	if target > 0 && (!commented || strings.Contains(strings.Trim(comment, `"`), `" -`) || comment[0] != '"' && strings.Contains(comment, " ")) {
+		return false
+	}
+	verdict := strings.Fields(rule[target:])
+	return len(verdict) > 1 && (verdict[1] == "DROP" || verdict[1] == "REJECT")
 }

@@ -17,12 +17,41 @@ import (
 // comes in again by loopIn, the other end of the veth pair, which takes its
 // connection tracking off it; there it is translated. What follows belongs to
 // the connection that it has begun, and does not go around.
+//
+// A copy has lost the device that it came in by. So what comes from behind a
+// bridge without a way out goes around a loop of its own, innerOut to innerIn,
+// and from there into its own network only.
 const (
-	loopOut = "berth-strict"
-	loopIn  = "berth-again"
+	loopOut  = "berth-strict"
+	loopIn   = "berth-again"
+	innerOut = loopOut + "-in"
+	innerIn  = loopIn + "-in"
+)
 
-	// loopPriority marks the packets to be copied.
-	loopPriority = 0x62657274
+// loop is one of them. The number is the priority that marks the packets to be
+// copied, and the number of a routing table; the mark is that of an IPv6 copy
+// on its way.
+type loop struct {
+	out, in            string
+	gateway4, gateway6 netip.Addr // behind out
+	number, mark       uint32
+}
+
+var loops = []loop{
+	{loopOut, loopIn, netip.MustParseAddr("169.254.98.102"), netip.MustParseAddr("fe80::6265"), loopNumber, 0x62650000},
+	{innerOut, innerIn, netip.MustParseAddr("169.254.98.103"), netip.MustParseAddr("fe80::6266"), innerNumber, 0x62650001},
+}
+
+func (l *loop) gateway(is4 bool) netip.Addr {
+	if is4 {
+		return l.gateway4
+	}
+	return l.gateway6
+}
+
+const (
+	loopNumber  = 0x62657274
+	innerNumber = 0x62657275
 )
 
 // loopMTU lets datagrams pass whole that have been put together for INPUT.
@@ -36,62 +65,89 @@ const loopMTU = 65535
 var (
 	loopMAC      = net.HardwareAddr{0x02, 'b', 'e', 'r', 't', 'h'}
 	loopAddress4 = netip.MustParsePrefix("169.254.98.101/32")
-	loopGateway4 = netip.MustParseAddr("169.254.98.102")
-	loopGateway6 = netip.MustParseAddr("fe80::6265")
 )
 
-// ensureLoop makes the pair or finds it, and returns the index of loopOut.
-func ensureLoop(e *Endpoint) (int, error) {
+// ensureLoop makes the first pair, or both, or finds them, and returns the
+// indices of loopOut and innerOut; 0: there is none.
+func ensureLoop(e *Endpoint, both bool) (devices [2]int, err error) {
 	c, err := netdev.Dial()
 	if err != nil {
-		return 0, err
+		return devices, err
 	}
 	defer c.Close()
-	dev, err := c.Device(loopOut)
-	if errors.Is(err, netdev.ErrNotFound) || err == nil && !dev.Up { // the latter: another Add makes it, or was killed
-		dev, err = makeLoop(c)
+	_, is6 := e.first(false)
+	for i := range loops {
+		l := &loops[i]
+		dev, err := c.Device(l.out)
+		missing := errors.Is(err, netdev.ErrNotFound)
+		if missing && l.out == innerOut && !both {
+			continue
+		}
+		if missing || err == nil && !dev.Up { // the latter: another Add makes it, or was killed
+			dev, err = l.make(c)
+		}
+		if err == nil && is6 {
+			err = l.ensureRoutes(c, dev)
+		}
+		if err != nil {
+			return devices, err
+		}
+		devices[i] = dev.Index
 	}
-	if err != nil {
-		return 0, err
-	}
-	if _, ok := e.first(false); !ok {
-		return dev.Index, nil
-	}
-	b := new(netdev.Batch)
-	b.AddRoute(dev.Index, netdev.Route{Dst: netip.PrefixFrom(loopGateway6, 128)})
-	return dev.Index, c.Do(b)
+	return devices, nil
 }
 
-// makeLoop is complete when loopOut is up. Any route back to the source of a
-// copy is good enough: rp_filter of 2 has the better of a stricter one for all
-// devices.
-func makeLoop(c *netdev.Conn) (*netdev.Device, error) {
+// ensureRoutes routes copies of IPv6 around the loop, and lets them pass a
+// filter of the reverse path, such as firewalld's IPv6_rpfilter: it asks for
+// the route to a packet's source as if from this host, with the packet's mark
+// (nft_fib6_flowi_init, net/ipv6/netfilter/nft_fib_ipv6.c).
+func (l *loop) ensureRoutes(c *netdev.Conn, out *netdev.Device) error {
+	in, err := c.Device(l.in)
+	if err != nil {
+		return err
+	}
 	b := new(netdev.Batch)
-	b.AddVeth(&netdev.Veth{Name: loopOut, MAC: loopMAC, MTU: loopMTU, PeerName: loopIn, PeerMAC: loopMAC})
+	b.AddRoute(out.Index, netdev.Route{Dst: netip.PrefixFrom(l.gateway6, 128)})
+	b.AddRoute(in.Index, netdev.Route{Dst: netip.PrefixFrom(netip.IPv6Unspecified(), 0), Table: int(l.number)})
+	b.EnsureRule(l.rule())
+	return c.Do(b)
+}
+
+// rule leaves alone what is forwarded.
+func (l *loop) rule() netdev.Rule {
+	return netdev.Rule{IIF: "lo", Mark: l.mark, Table: int(l.number), Priority: 100}
+}
+
+// make is complete when out is up. Any route back to the source of a copy
+// is good enough: rp_filter of 2 has the better of a stricter one for all
+// devices.
+func (l *loop) make(c *netdev.Conn) (*netdev.Device, error) {
+	b := new(netdev.Batch)
+	b.AddVeth(&netdev.Veth{Name: l.out, MAC: loopMAC, MTU: loopMTU, PeerName: l.in, PeerMAC: loopMAC})
 	if err := c.Do(b); err != nil && !errors.Is(err, unix.EEXIST) {
 		return nil, err
 	}
-	in, err := c.Device(loopIn)
+	peer, err := c.Device(l.in)
 	if err != nil {
 		return nil, err
 	}
 	if err := errors.Join(
-		netdev.WriteSysctl("ipv4/conf/"+loopIn+"/rp_filter", "2"),
-		netdev.WriteSysctl("ipv6/conf/"+loopIn+"/addr_gen_mode", "1"), // no address
-		netdev.WriteSysctl("ipv6/conf/"+loopOut+"/addr_gen_mode", "1"),
+		netdev.WriteSysctl("ipv4/conf/"+l.in+"/rp_filter", "2"),
+		netdev.WriteSysctl("ipv6/conf/"+l.in+"/addr_gen_mode", "1"), // no address
+		netdev.WriteSysctl("ipv6/conf/"+l.out+"/addr_gen_mode", "1"),
 	); err != nil {
 		return nil, err
 	}
-	b.EnsureHostAddr(in.Index, loopAddress4)
-	b.ChangeLink(loopIn, netdev.LinkChange{Up: true, NoARP: true})
-	b.ChangeLink(loopOut, netdev.LinkChange{Up: true, NoARP: true})
+	b.EnsureHostAddr(peer.Index, loopAddress4)
+	b.ChangeLink(l.in, netdev.LinkChange{Up: true, NoARP: true})
+	b.ChangeLink(l.out, netdev.LinkChange{Up: true, NoARP: true})
 	if err := c.Do(b); err != nil {
 		return nil, err
 	}
-	if err := c.SyncCarrier(loopIn); err != nil {
+	if err := c.SyncCarrier(l.in); err != nil {
 		return nil, err
 	}
-	return c.Device(loopOut)
+	return c.Device(l.out)
 }
 
 func deleteLoop() error {
@@ -100,32 +156,49 @@ func deleteLoop() error {
 		return err
 	}
 	defer c.Close()
-	b := new(netdev.Batch)
-	b.DeleteLink(loopOut)
-	if err := c.Do(b); err != nil && !netdev.Missing(err) {
-		return err
+	var errs []error
+	for i := range loops {
+		b := new(netdev.Batch)
+		b.DeleteLink(loops[i].out)
+		if err := c.Do(b); err != nil && !netdev.Missing(err) {
+			errs = append(errs, err)
+		}
+		b.Reset()
+		b.DeleteRule(loops[i].rule())
+		if err := c.Do(b); !errors.Is(err, unix.EAFNOSUPPORT) {
+			errs = append(errs, err)
+		}
 	}
-	return nil
+	return errors.Join(append(errs, forgetPass(aroundLoop))...)
 }
 
-// loopChains copy around the loop. To copy is of the families IPv4 and IPv6,
+// loopChains copy around the loops. To copy is of the families IPv4 and IPv6,
 // not of inet, so it needs tables of their own.
-func loopChains(is4 bool, device int) (family uint8, chains []chainDef) {
-	family, gateway := uint8(unix.NFPROTO_IPV6), loopGateway6
-	if is4 {
-		family, gateway = unix.NFPROTO_IPV4, loopGateway4
+func loopChains(is4 bool, devices [2]int) (family uint8, chains []chainDef) {
+	input := chainDef{name: "input", kind: "filter", hook: unix.NF_INET_LOCAL_IN, priority: priorityAdmit + 1}
+	add := func(why string, parts ...match) { input.rules = append(input.rules, ruleDef{why, rule(parts...)}) }
+	arrived := chainDef{name: "arrived", kind: "filter", hook: unix.NF_INET_PRE_ROUTING, priority: priorityArrived}
+	for i, l := range loops {
+		if devices[i] == 0 {
+			continue
+		}
+		if !is4 {
+			add("past filters of the reverse path", hasPriority(l.number), hasMark(0), setMark(l.mark))
+			arrived.rules = append(arrived.rules, ruleDef{"past them", rule(iifIs(l.in), hasMark(l.mark), setMark(0))})
+		}
+		add("around, to the container", hasPriority(l.number), copyTo(l.gateway(is4).AsSlice(), devices[i]))
 	}
-	return family, []chainDef{{
-		name: "input", kind: "filter", hook: unix.NF_INET_LOCAL_IN, priority: priorityAdmit + 1,
-		rules: []ruleDef{{"around, to the container", rule(hasPriority(loopPriority), copyTo(gateway.AsSlice(), device))}},
-	}}
+	if is4 {
+		return unix.NFPROTO_IPV4, []chainDef{input}
+	}
+	return unix.NFPROTO_IPV6, []chainDef{input, arrived}
 }
 
-// addLoop has both families copied around the loop. A kernel that cannot
+// addLoop has both families copied around the loops. A kernel that cannot
 // (CONFIG_NFT_DUP_IPV4, CONFIG_NFT_DUP_IPV6) loses a new client's first packet
 // instead.
-func addLoop(c *nlsock.Conn, e *Endpoint) error {
-	device, err := ensureLoop(e)
+func addLoop(c *nlsock.Conn, n *Network, e *Endpoint) error {
+	devices, err := ensureLoop(e, n.Internal)
 	if err != nil {
 		return err
 	}
@@ -133,7 +206,7 @@ func addLoop(c *nlsock.Conn, e *Endpoint) error {
 		if _, ok := e.first(is4); !ok {
 			continue
 		}
-		family, chains := loopChains(is4, device)
+		family, chains := loopChains(is4, devices)
 		b := newNFTBatch()
 		b.replaceTable(family)
 		if err := b.fillTable(family, nil, chains); err != nil {
@@ -143,7 +216,7 @@ func addLoop(c *nlsock.Conn, e *Endpoint) error {
 			return err
 		}
 	}
-	return nil
+	return letPass(c, aroundLoop)
 }
 
 // forgetLoop takes the loop away with the last strict port. One that is

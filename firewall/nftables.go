@@ -37,11 +37,11 @@ func (f NFTables) Add(n *Network, e *Endpoint) error {
 		return fmt.Errorf("add to firewall of %s: %w", n.Bridge, busy(err))
 	}
 	if e.strict() {
-		if err := addLoop(c, e); err != nil {
+		if err := addLoop(c, n, e); err != nil {
 			return fmt.Errorf("publish ports of %s strictly: %w", n.Bridge, err)
 		}
 	}
-	return letPass(c, n.Bridge)
+	return letPass(c, throughBridge(n.Bridge))
 }
 
 func addElements(c *nlsock.Conn, elements []element) error {
@@ -110,7 +110,7 @@ func (f NFTables) Forget(n *Network) error {
 		return err
 	}
 	defer c.Close()
-	return errors.Join(forgetLoop(c), forgetPass(n.Bridge))
+	return errors.Join(forgetLoop(c), forgetPass(throughBridge(n.Bridge)))
 }
 
 // removeElements removes those that are there. Linux 6.3 has a message that
@@ -283,12 +283,12 @@ func (f NFTables) Rebuild(all []Attachment) error {
 	defer c.Close()
 	var errs []error
 	for i := range all {
-		if e := &all[i].Endpoint; e.strict() {
-			errs = append(errs, addLoop(c, e))
+		if n, e := &all[i].Network, &all[i].Endpoint; e.strict() {
+			errs = append(errs, addLoop(c, n, e))
 		}
 	}
 	for _, bridge := range bridgesOf(all) {
-		errs = append(errs, letPass(c, bridge))
+		errs = append(errs, letPass(c, throughBridge(bridge)))
 	}
 	return errors.Join(errs...)
 }

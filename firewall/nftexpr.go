@@ -83,6 +83,28 @@ func notIif(name string) match {
 // iifIs tells that the packet came in by that interface.
 func iifIs(name string) match { return match{meta(expr.MetaKeyIIFNAME, reg1), equal(ifname(name))} }
 
+// cameAround tells that the packet came in by a loop (loop.go), notAround that
+// it came in by another interface. Their names begin alike.
+func cameAround() match {
+	return match{meta(expr.MetaKeyIIFNAME, reg1), equal([]byte(loopIn))}
+}
+
+func notAround() match {
+	return match{meta(expr.MetaKeyIIFNAME, reg1), &expr.Cmp{Op: expr.CmpOpNeq, Register: reg1, Data: []byte(loopIn)}}
+}
+
+// setMark and hasMark are of the packet's mark.
+func setMark(m uint32) match {
+	return match{
+		&expr.Immediate{Register: reg1, Data: binaryutil.NativeEndian.PutUint32(m)},
+		&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: reg1},
+	}
+}
+
+func hasMark(m uint32) match {
+	return match{meta(expr.MetaKeyMARK, reg1), equal(binaryutil.NativeEndian.PutUint32(m))}
+}
+
 // setPriority and hasPriority are of the packet's priority, a number of 32
 // bits that queues look at.
 func setPriority(p uint32) match {
@@ -124,6 +146,12 @@ func copyTo(gateway []byte, device int) match {
 // through looks the pair of both interfaces up.
 func through(set *setDef) match {
 	return append(match{meta(expr.MetaKeyIIFNAME, reg1), meta(expr.MetaKeyOIFNAME, unix.NFT_REG_2)}, in(set)...)
+}
+
+// toInside tells that the packet leaves to a network whose containers may talk
+// among themselves.
+func toInside() match {
+	return append(match{meta(expr.MetaKeyOIFNAME, reg1), meta(expr.MetaKeyOIFNAME, unix.NFT_REG_2)}, in(inside)...)
 }
 
 // forHost tells that the destination is one of the host's addresses

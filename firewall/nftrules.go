@@ -31,6 +31,9 @@ const (
 	priorityFilter = 0 + 10
 	prioritySNAT   = 100 + 10
 
+	// priorityArrived is behind the filters of the reverse path of other tools.
+	priorityArrived = priorityFilter + 1
+
 	// priorityAdmit is behind every filter of INPUT (security is 50). The loop
 	// copies at the next, and the one after that drops.
 	priorityAdmit = 60
@@ -81,30 +84,35 @@ func preroutingRules() []ruleDef {
 // has not let in yet; words is the length of an address in registers. It ends
 // with the key of the set in the registers.
 func toAdmit(is4 bool, set *setDef, words uint32) match {
-	return rule(notIif("lo"), notIif(loopIn), protoPort(word(0)), in(strictPorts),
+	return rule(notIif("lo"), notAround(), protoPort(word(0)), in(strictPorts),
 		family(is4), match{saddr(is4, reg1)}, protoPort(word(words)), notIn(set))
 }
 
 // admitRules see what all other INPUT rules have let in. It has no business
 // with the host: it goes around the loop (loop.go), marked by its priority,
 // which the kernel uses for nothing here. The client is remembered in case the
-// packet gets lost there: the next one is translated at once. The loop would
-// hide that a client is behind a bridge without a way out, so from there the
-// first packet is lost.
+// packet gets lost there: the next one is translated at once. From behind a
+// bridge without a way out only the addresses of its own containers go around,
+// by which the other end tells where they belong.
 func admitRules() []ruleDef {
-	rules := []ruleDef{{"the port is published no more", rule(iifIs(loopIn), drop())}}
+	rules := []ruleDef{{"the port is published no more", rule(cameAround(), drop())}}
 	for _, f := range admittedSets {
 		fresh, ask := ctState(expr.CtStateBitNEW), rule(toAdmit(f.is4, f.set, f.words), remember(f.set, unix.NFT_DYNSET_OP_UPDATE))
+		own := member(f.is4, expr.MetaKeyIIFNAME)
 		rules = append(rules,
+			ruleDef{"INPUT lets it in: into its own network", rule(fresh, iif(internal), own, ask, setPriority(innerNumber))},
 			ruleDef{"INPUT lets it in: the next to the container", rule(fresh, iif(internal), ask, drop())},
-			ruleDef{"INPUT lets it in: to the container", rule(fresh, ask, setPriority(loopPriority))})
+			ruleDef{"INPUT lets it in: to the container", rule(fresh, ask, setPriority(loopNumber))})
 	}
 	return rules
 }
 
 // swallowRules keep from the host what goes around the loop.
-func swallowRules() []ruleDef {
-	return []ruleDef{{"a copy of it goes to the container", rule(hasPriority(loopPriority), ctState(expr.CtStateBitNEW), drop())}}
+func swallowRules() (rules []ruleDef) {
+	for _, l := range loops {
+		rules = append(rules, ruleDef{"a copy of it goes to the container", rule(hasPriority(l.number), ctState(expr.CtStateBitNEW), drop())})
+	}
+	return rules
 }
 
 // decideAgainRules forget whom INPUT has let in when the packet has come
@@ -112,7 +120,7 @@ func swallowRules() []ruleDef {
 func decideAgainRules() (rules []ruleDef) {
 	for _, f := range admittedSets {
 		rules = append(rules, ruleDef{"INPUT decides of the next again", rule(
-			iifIs(loopIn), family(f.is4), match{saddr(f.is4, reg1), meta(expr.MetaKeyL4PROTO, word(f.words)), originalPort(word(f.words + 1))},
+			cameAround(), family(f.is4), match{saddr(f.is4, reg1), meta(expr.MetaKeyL4PROTO, word(f.words)), originalPort(word(f.words + 1))},
 			remember(f.set, dynsetDelete))})
 	}
 	return rules
@@ -151,6 +159,9 @@ func forwardRules() []ruleDef {
 	rules := []ruleDef{{"answers", rule(ctState(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), accept())}}
 	rules = append(rules, decideAgainRules()...)
 	return append(rules, []ruleDef{
+		{"around the inner loop: into its own network", rule(iifIs(innerIn), toInside(), member(true, expr.MetaKeyOIFNAME), accept())},
+		{"around the inner loop: into its own network", rule(iifIs(innerIn), toInside(), member(false, expr.MetaKeyOIFNAME), accept())},
+		{"around the inner loop: nowhere else", rule(iifIs(innerIn), drop())},
 		{"inside one network", rule(through(inside), accept())},
 		{"internal: no way out", rule(iif(internal), drop())},
 		{"internal: no way in", rule(oif(internal), drop())},
@@ -167,13 +178,6 @@ func forwardRules() []ruleDef {
 // not come back this way: a container that reaches its own network by a
 // published port, and the host's loopback.
 func postroutingRules() []ruleDef {
-	member := func(is4 bool) match {
-		set, name := members4, word(1)
-		if !is4 {
-			set, name = members6, word(4)
-		}
-		return rule(family(is4), match{saddr(is4, reg1), meta(expr.MetaKeyOIFNAME, name)}, in(set))
-	}
 	outside := func(is4 bool) match {
 		set := masquerade4
 		if !is4 {
@@ -182,8 +186,8 @@ func postroutingRules() []ruleDef {
 		return rule(family(is4), match{saddr(is4, reg1)}, in(set), masquerade())
 	}
 	return []ruleDef{
-		{"back into its own network by a published port", rule(translated(), member(true), masquerade())},
-		{"back into its own network by a published port", rule(translated(), member(false), masquerade())},
+		{"back into its own network by a published port", rule(translated(), member(true, expr.MetaKeyOIFNAME), masquerade())},
+		{"back into its own network by a published port", rule(translated(), member(false, expr.MetaKeyOIFNAME), masquerade())},
 		{"the host's loopback to a published port", rule(oif(bridges), sourceNet(true, []byte{127}), masquerade())},
 		{"the host's loopback to a published port", rule(oif(bridges), sourceNet(false, loopback6), masquerade())},
 		{"between networks the source stays", rule(oif(bridges), leave())},
@@ -192,6 +196,16 @@ func postroutingRules() []ruleDef {
 		{"to the outside", outside(true)},
 		{"to the outside", outside(false)},
 	}
+}
+
+// member tells that the source is a container of the network that the packet
+// came in from or leaves to, by the key of that interface's name.
+func member(is4 bool, device expr.MetaKey) match {
+	set, name := members4, word(1)
+	if !is4 {
+		set, name = members6, word(4)
+	}
+	return rule(family(is4), match{saddr(is4, reg1), meta(device, name)}, in(set))
 }
 
 var loopback6 = []byte{15: 1}

@@ -14,8 +14,9 @@ import (
 // legacyTable is the filter table of iptables-legacy as the kernel has it,
 // read without its tool.
 type legacyTable struct {
-	drops   bool   // the policy of FORWARD
-	entries []byte // struct ipt_entry or ip6t_entry, one behind the other
+	xtables
+	chains, policies [5]uint32 // by hook: offsets of the first rule and of the policy
+	entries          []byte    // struct ipt_entry or ip6t_entry, one behind the other
 }
 
 // xtables is where a family keeps what: the socket that tells (ip_tables.h,
@@ -45,7 +46,8 @@ const (
 	xtGetEntries = 65 // IPT_SO_GET_ENTRIES
 	xtHeadLen    = 40 // struct ipt_get_entries: name, size, and padding to eight
 
-	xtDrop = -1 // -NF_DROP - 1
+	xtTargetLen = 32 // struct xt_entry_target and xt_entry_match, without data
+	xtDrop      = -1 // -NF_DROP - 1
 )
 
 // readLegacy is nil where the table is not there; to ask for it would make it.
@@ -84,22 +86,53 @@ func (x *xtables) read(fd int) (*legacyTable, error) {
 	if err := getsockopt(fd, x.level, xtGetEntries, unsafe.Pointer(&blob[0]), uintptr(len(blob))); err != nil {
 		return nil, err
 	}
-	t := &legacyTable{entries: blob[xtHeadLen:]}
-	t.drops = x.verdict(t.entries, int(info.Underflow[unix.NF_INET_FORWARD])) == xtDrop
-	return t, nil
+	return &legacyTable{*x, info.Entry, info.Underflow, blob[xtHeadLen:]}, nil
 }
 
-// verdict is that of the entry at an offset, whose target is a standard one: a
-// policy. The target's data stands behind its head of 32 bytes.
-func (x *xtables) verdict(entries []byte, offset int) int32 {
-	if offset < 0 || offset+x.entryLen > len(entries) {
-		return 0
+// isDeadEnd tells whether the chain of a hook lets nothing pass that no rule
+// accepts: its policy is to drop, or a rule without a condition drops or
+// rejects. Conditions of a rule's head are all zero where there is none; the
+// target's name and data stand behind the matches.
+func (t *legacyTable) isDeadEnd(hook uint32) bool {
+	for at := int(t.chains[hook]); at >= 0 && at+t.entryLen <= len(t.entries); {
+		target := at + int(binary.NativeEndian.Uint16(t.entries[at+t.targetOffset:]))
+		next := int(binary.NativeEndian.Uint16(t.entries[at+t.targetOffset+2:]))
+		if target+xtTargetLen+4 > len(t.entries) || next == 0 {
+			return false
+		}
+		if t.isUnconditional(at, target) && t.stops(target) {
+			return true
+		}
+		if at == int(t.policies[hook]) {
+			return false
+		}
+		at += next
 	}
-	target := offset + int(binary.NativeEndian.Uint16(entries[offset+x.targetOffset:])) + 32
-	if target+4 > len(entries) {
-		return 0
+	return false
+}
+
+// isUnconditional allows for a comment, which is a match.
+func (t *legacyTable) isUnconditional(at, target int) bool {
+	for _, b := range t.entries[at : at+t.targetOffset-4] {
+		if b != 0 {
+			return false
+		}
 	}
-	return int32(binary.NativeEndian.Uint32(entries[target:]))
+	match := at + t.entryLen
+	return match == target || match+xtTargetLen <= target && text(t.entries[match+2:match+31]) == "comment" &&
+		match+int(binary.NativeEndian.Uint16(t.entries[match:])) == target
+}
+
+// stops is about a target, struct xt_entry_target: size, name, revision, data.
+// One without a name is a verdict.
+func (t *legacyTable) stops(target int) bool {
+	switch text(t.entries[target+2 : target+31]) {
+	case "REJECT":
+		return true
+	case "":
+		return int32(binary.NativeEndian.Uint32(t.entries[target+xtTargetLen:])) == xtDrop
+	}
+	return false
 }
 
 // getsockopt asks for what unix has no type for.

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/berth-net/berth/firewall"
+	"github.com/berth-net/berth/nettest"
 	"github.com/berth-net/berth/plugins"
 )
 
@@ -71,6 +72,58 @@ func besideLegacy(t *testing.T, backend, place string) {
 	w.forget(backend)
 	if out := w.host.Run("iptables-legacy", "-S"); strings.Contains(out, "berth") || !strings.Contains(out, "-P FORWARD DROP") {
 		t.Errorf("after the network:\n%s", out)
+	}
+}
+
+// A FORWARD that ends in a rule of its own, as RHEL's iptables has it, is
+// answered just before that rule, behind the administrator's others.
+func TestBesideAForwardThatEndsInReject(t *testing.T) {
+	tools := []string{"iptables"}
+	if _, err := nettest.NewHost(t, "h").Try("iptables-legacy", "-S"); err == nil {
+		tools = append(tools, "iptables-legacy")
+	}
+	for _, tool := range tools {
+		for end, spec := range map[string][]string{
+			"reject":  {"-j", "REJECT"},
+			"comment": {"-m", "comment", "--comment", "all else -j ACCEPT", "-j", "DROP"},
+		} {
+			t.Run(tool+"/"+end, func(t *testing.T) {
+				eachBackend(t, func(t *testing.T, backend string) { besideReject(t, backend, tool, spec) })
+			})
+		}
+	}
+}
+
+func besideReject(t *testing.T, backend, tool string, end []string) {
+	w := newWorld(t)
+	tools := []string{tool, strings.Replace(tool, "iptables", "ip6tables", 1)}
+	var before []string
+	for i, tool := range tools {
+		w.host.Run(tool, "-A", "FORWARD", "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED", "-j", "ACCEPT")
+		w.host.Run(tool, "-A", "FORWARD", "-p", "tcp", "--dport", "8081", "-j", "DROP")
+		w.host.Run(tool, append([]string{"-A", "FORWARD"}, end...)...)
+		before = append(before, w.host.Run(tools[i], "-S", "FORWARD"))
+	}
+	c := w.host.NewContainer("c1")
+	req := request(c, "front", config(1, `"ipMasq":true,`+with(backend)),
+		plugins.PortMapping{HostPort: 8080, ContainerPort: 80, Protocol: "tcp"}, plugins.PortMapping{HostPort: 8081, ContainerPort: 8081, Protocol: "tcp"})
+	serve(t, c.Host, 80)
+	serve(t, c.Host, 8081)
+	for range 2 { // the second finds the accepts
+		w.add(req)
+		w.reaches(w.lan, "192.0.2.1:8080", "192.0.2.2")
+		w.reaches(w.lan, "[2001:db8::1]:8080", "2001:db8::2")
+		// What the administrator forbids stays forbidden.
+		w.cannotReach(w.lan, "192.0.2.1:8081")
+		w.cannotReach(w.lan, "[2001:db8::1]:8081")
+		w.del(req)
+	}
+	w.forget(backend)
+	for i, tool := range tools {
+		after := strings.ReplaceAll(w.host.Run(tool, "-S", "FORWARD"), "-A FORWARD -j BERTH-FORWARD\n", "")
+		if after != before[i] {
+			t.Errorf("FORWARD after the network, and before:\n%s\n%s", after, before[i])
+		}
 	}
 }
 

@@ -28,9 +28,24 @@ func (d *Driver) Status(ctx context.Context, net *plugins.Network) error {
 		return notAvailable(err)
 	}
 	if conf.ipam {
-		return attach.AddressStatus(ctx, d.store, net)
+		if err := attach.AddressStatus(ctx, d.store, net); err != nil {
+			return err
+		}
 	}
-	return nil
+	return obstacles(conf)
+}
+
+// obstacles are other tools' rules that no Add can answer: it would succeed,
+// and nothing would pass.
+func obstacles(conf *Config) error {
+	if conf.Internal || !conf.IsGateway {
+		return nil // nothing of it is forwarded
+	}
+	err := firewall.Obstacles(conf.gatewayDevice(), conf.StrictPublish)
+	if errors.Is(err, firewall.ErrBlocked) {
+		return &plugins.Error{Code: plugins.CodeLimited, Err: err}
+	}
+	return err
 }
 
 func notAvailable(err error) error { return &plugins.Error{Code: plugins.CodeNotAvailable, Err: err} }

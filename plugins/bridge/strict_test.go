@@ -165,6 +165,89 @@ func TestStrictPublishIsNoWayOutOfAnInternalNetwork(t *testing.T) {
 	})
 }
 
+// Those of an internal network reach its own strict ports at once, by the
+// host's address, and no other network's.
+func TestStrictPublishInsideAnInternalNetwork(t *testing.T) {
+	eachBackend(t, func(t *testing.T, backend string) {
+		w, _, req := strictWorld(t, backend, `"internal":true,`)
+		near, other, inner := w.host.NewContainer("near"), w.host.NewContainer("other"), w.host.NewContainer("inner")
+		w.add(request(near, "front", string(req.Config)))
+		open := plugins.PortMapping{HostPort: 8082, ContainerPort: 80, Protocol: "tcp"}
+		w.add(request(other, "back", config(2, fmt.Sprintf(`"strictPublish":true,"firewallBackend":%q,`, backend)), open))
+		servePort(other.Host, "tcp4", 80)
+		servePort(other.Host, "tcp6", 80)
+		w.add(request(inner, "inner", config(3, fmt.Sprintf(`"internal":true,"firewallBackend":%q,`, backend))))
+		for i, c := range []*nettest.Container{near, other, inner} {
+			w.acquaint(c.Host, fmt.Sprintf("fd10:%d::1", i+1))
+		}
+		for _, protocol := range []string{"tcp", "udp"} {
+			for _, host := range []string{"10.1.0.1", "fd10:1::1", "192.0.2.1", "2001:db8::1"} {
+				w.atOnce(near.Host, protocol, host, "")
+			}
+		}
+		for _, c := range []*nettest.Host{other.Host, inner.Host, w.lan} {
+			for _, host := range []string{"192.0.2.1", "2001:db8::1"} {
+				w.cannotReach(c, at(host, 8080))
+				w.cannotReach(c, at(host, 8080)) // INPUT has let it in by now
+			}
+		}
+		w.cannotReach(near.Host, "10.1.0.1:8081")
+		for _, host := range []string{"192.0.2.1", "2001:db8::1"} {
+			w.reaches(w.lan, at(host, 8082), "")
+			w.cannotReach(near.Host, at(host, 8082))
+		}
+		if err := w.check(req); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// An OUTPUT that drops by default gets an accept for the loop where its tool
+// wants one, and loses it with the network.
+func TestStrictPublishBesideAnOutputPolicyOfDrop(t *testing.T) {
+	tools := []string{"iptables"}
+	if _, err := nettest.NewHost(t, "h").Try("iptables-legacy", "-S"); err == nil {
+		tools = append(tools, "iptables-legacy")
+	}
+	for _, tool := range tools {
+		for _, place := range []string{"ufw-user-output", "OUTPUT"} {
+			t.Run(tool+"/"+place, func(t *testing.T) {
+				eachBackend(t, func(t *testing.T, backend string) { outputDrops(t, backend, tool, place) })
+			})
+		}
+	}
+}
+
+func outputDrops(t *testing.T, backend, tool, place string) {
+	w := newWorld(t)
+	tools := []string{tool, strings.Replace(tool, "iptables", "ip6tables", 1)}
+	for i, tool := range tools {
+		place := strings.Replace(place, "ufw-", []string{"ufw-", "ufw6-"}[i], 1)
+		w.host.Run(tool, "-A", "OUTPUT", "-m", "conntrack", "--ctstate", "ESTABLISHED,RELATED", "-j", "ACCEPT")
+		w.host.Run(tool, "-A", "OUTPUT", "-p", []string{"icmp", "icmpv6"}[i], "-j", "ACCEPT")
+		w.host.Run(tool, "-P", "OUTPUT", "DROP")
+		if place != "OUTPUT" {
+			w.host.Run(tool, "-N", place)
+			w.host.Run(tool, "-A", "OUTPUT", "-j", place)
+		}
+	}
+	c := w.host.NewContainer("c1")
+	req := request(c, "front", config(1, `"strictPublish":true,`+with(backend)), plugins.PortMapping{HostPort: 8080, ContainerPort: 80, Protocol: "tcp"})
+	w.add(req)
+	servePort(c.Host, "tcp4", 80)
+	servePort(c.Host, "tcp6", 80)
+	w.acquaint(c.Host, "fd10:1::1")
+	w.atOnce(w.lan, "tcp", "192.0.2.1", "192.0.2.2")
+	w.atOnce(w.lan, "tcp", "2001:db8::1", "2001:db8::2")
+	w.del(req)
+	w.forget(backend)
+	for _, tool := range tools {
+		if out := w.host.Run(tool, "-S"); strings.Contains(out, "berth:pass") || !strings.Contains(out, "-P OUTPUT DROP") {
+			t.Errorf("after the network:\n%s", out)
+		}
+	}
+}
+
 // The loop is gone with the last network that has strict ports.
 func TestTheLoopGoesWithTheLastStrictPort(t *testing.T) {
 	eachBackend(t, func(t *testing.T, backend string) {
@@ -175,8 +258,8 @@ func TestTheLoopGoesWithTheLastStrictPort(t *testing.T) {
 		}
 		w.del(req)
 		w.forgetNetwork(backend, "br1")
-		if links := w.host.Links(); strings.Contains(links, "berth-") {
-			t.Errorf("left behind:\n%s", links)
+		if left := w.host.Links() + w.host.Run("ip", "-6", "rule"); strings.Contains(left, "berth-") || strings.Contains(left, "fwmark") {
+			t.Errorf("left behind:\n%s", left)
 		}
 		if out, err := w.host.Try("nft", "list", "tables"); err != nil || strings.Contains(out, "ip berth") || strings.Contains(out, "ip6 berth") {
 			t.Errorf("left behind: %v\n%s", err, out)
