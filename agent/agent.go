@@ -58,6 +58,8 @@ type Agent struct {
 	metrics  *metrics
 	names    *names.Service // nil: none
 
+	filtersBridged string // what br_netfilter did at the last repair
+
 	// telling orders what the cluster is told: all of the records, read at one
 	// moment, must not overtake the news of one of them.
 	telling sync.Mutex

@@ -14,3 +14,6 @@ var (
 
 // Evictions are what status warns of.
 var Evictions = (*Agent).evictions
+
+// KeepShortcuts is what each repair calls.
+var KeepShortcuts = (*Agent).keepShortcuts

@@ -32,6 +32,7 @@ func (a *Agent) keep(ctx context.Context) {
 	for a.due(ctx, tick.C, guard.C) {
 		a.reconcile(ctx)
 		a.trouble("keep the packet filter", a.keepFilter(ctx))
+		a.trouble("keep ways around br_netfilter", a.keepShortcuts())
 		if a.cluster == nil {
 			continue
 		}

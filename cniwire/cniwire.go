@@ -105,7 +105,7 @@ func (c *Call) answer(ctx context.Context, command string, speaks *string) ([]by
 		return nil, err
 	}
 	net := plugins.Network{Name: conf.Name, Type: name, CNIVersion: conf.CNIVersion, Config: raw, Path: env.path}
-	return dispatch(ctx, driver, net, env, conf)
+	return c.dispatch(ctx, driver, net, env, conf)
 }
 
 func (c *Call) driver(conf *config) (string, plugins.Driver, error) {
@@ -120,7 +120,7 @@ func (c *Call) driver(conf *config) (string, plugins.Driver, error) {
 
 // dispatch runs the verb. A driver that panics is one that failed: the caller
 // must read an error, and the stack is of use only to us.
-func dispatch(ctx context.Context, d plugins.Driver, net plugins.Network, env *environment, conf *config) (out []byte, err error) {
+func (c *Call) dispatch(ctx context.Context, d plugins.Driver, net plugins.Network, env *environment, conf *config) (out []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = plugins.Errorf(plugins.CodeInternal, "%s of type %s panicked: %v\n%s", env.command, net.Type, p, debug.Stack())
@@ -142,7 +142,7 @@ func dispatch(ctx context.Context, d plugins.Driver, net plugins.Network, env *e
 	}
 	switch env.command {
 	case "ADD":
-		return add(ctx, d, req)
+		return c.add(ctx, d, req)
 	case "CHECK":
 		return nil, d.Check(ctx, req)
 	default:
@@ -151,7 +151,8 @@ func dispatch(ctx context.Context, d plugins.Driver, net plugins.Network, env *e
 }
 
 // add undoes what a driver made when the caller could not be told of it.
-func add(ctx context.Context, d plugins.Driver, req *plugins.Request) ([]byte, error) {
+// Runtimes log what a plugin writes to standard error.
+func (c *Call) add(ctx context.Context, d plugins.Driver, req *plugins.Request) ([]byte, error) {
 	result, err := d.Add(ctx, req)
 	if err != nil {
 		return nil, err
@@ -159,6 +160,9 @@ func add(ctx context.Context, d plugins.Driver, req *plugins.Request) ([]byte, e
 	out, err := cniresult.Encode(withNames(ctx, req, result), req.CNIVersion)
 	if err != nil {
 		return nil, errors.Join(err, d.Del(ctx, req))
+	}
+	for _, warning := range result.Warnings {
+		fmt.Fprintf(c.Stderr, "%s: warning: %s\n", req.Type, warning)
 	}
 	return append(out, '\n'), nil
 }

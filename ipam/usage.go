@@ -12,9 +12,9 @@ type Usage struct {
 	Start   netip.Addr   `json:"rangeStart"`
 	End     netip.Addr   `json:"rangeEnd"`
 	Gateway netip.Addr   `json:"gateway,omitzero"`
-	Size    *big.Int     `json:"size"` // without gateway, exclusions and reservations
+	Size    Count        `json:"size"` // without gateway, exclusions and reservations
 	Used    int          `json:"used"` // leased now
-	Free    *big.Int     `json:"free"`
+	Free    Count        `json:"free"`
 	Taken   []Conflict   `json:"taken,omitempty"` // by other machines of the segment
 }
 
@@ -37,10 +37,10 @@ func Usages(c *Config, held []Holding, taken []Conflict) []Usage {
 }
 
 func (r *Range) usage(held []Holding) Usage {
-	u := Usage{Subnet: r.Subnet, Start: r.Start, End: r.End, Gateway: r.Gateway, Size: r.run().size()}
+	u := Usage{Subnet: r.Subnet, Start: r.Start, End: r.End, Gateway: r.Gateway, Size: Count{r.run().size()}}
 	for _, hole := range r.Holes {
 		if part, ok := hole.within(r.run()); ok {
-			u.Size.Sub(u.Size, part.size())
+			u.Size.Sub(u.Size.Int, part.size())
 		}
 	}
 	reserved := 0
@@ -55,7 +55,7 @@ func (r *Range) usage(held []Holding) Usage {
 			}
 		}
 	}
-	u.Free = new(big.Int).Sub(u.Size, big.NewInt(int64(u.Used-reserved)))
+	u.Free = u.Size.Minus(u.Used - reserved)
 	return u
 }
 

@@ -54,8 +54,11 @@ func (c *Conn) AddShortcut(s *Shortcut) error {
 // it could not have it, that is ErrNoShortcut as well.
 func (c *Conn) CheckShortcut(s *Shortcut) error {
 	f, err := c.IngressFilter(s.Port, shortcutPriority)
-	if err != nil || f.Name == s.name() {
+	if err != nil {
 		return err
+	}
+	if f.Name == s.name() {
+		return c.checkStaticMAC(s)
 	}
 	program, err := loadProgram("berth_shortcut", s.program())
 	if err != nil {
@@ -79,6 +82,29 @@ func (b *Batch) staticMAC(port int, mac net.HardwareAddr) {
 	b.U8(unix.NTF_MASTER)
 	b.U8(0)
 	b.Bytes(unix.NDA_LLADDR, mac)
+}
+
+// checkStaticMAC fails with ErrNotFound where the bridge has the MAC at another
+// port, has learned it only, or does not know it.
+func (c *Conn) checkStaticMAC(s *Shortcut) error {
+	b := new(Batch)
+	b.Message(unix.RTM_GETNEIGH, 0, "read where "+s.MAC.String()+" is")
+	b.U8(unix.AF_BRIDGE) // struct ndmsg
+	b.Zeros(3)
+	b.U32(0)
+	b.U16(0)
+	b.U8(unix.NTF_MASTER)
+	b.U8(0)
+	b.Bytes(unix.NDA_LLADDR, s.MAC)
+	b.Uint32(unix.NDA_MASTER, uint32(s.Bridge.Index))
+	static := false
+	if _, err := c.sock.Do(&b.Batch, func(_ int, _ uint16, payload []byte) {
+		static = static || len(payload) >= 12 && int(binary.NativeEndian.Uint32(payload[4:])) == s.Port &&
+			binary.NativeEndian.Uint16(payload[8:])&unix.NUD_NOARP != 0
+	}); err != nil || static {
+		return err
+	}
+	return fmt.Errorf("static entry of %s: %w", s.MAC, ErrNotFound)
 }
 
 // Offsets into a frame and into struct __sk_buff (include/uapi/linux/bpf.h).

@@ -4,11 +4,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"math/big"
 	"net/netip"
 	"time"
 
 	"github.com/berth-net/berth/endpoint"
+	"github.com/berth-net/berth/ipam"
+	"github.com/berth-net/berth/plugins"
 )
 
 // Inspection is a network with what is attached to it. The JSON keys are
@@ -51,7 +52,7 @@ type InspectedRange struct {
 	RangeEnd   netip.Addr `json:",omitzero"`
 	Gateway    netip.Addr `json:",omitzero"`
 	Used       int
-	Free       *big.Int `json:",omitempty"` // nil where another IPAM than ours gives the addresses
+	Free       *ipam.Count `json:",omitempty"` // nil where another IPAM than ours gives the addresses
 }
 
 // InspectedEndpoint is one attachment.
@@ -65,10 +66,12 @@ type InspectedEndpoint struct {
 	IfName    string
 	Addresses []netip.Prefix
 	NetNS     string
-	HostIf    string   `json:",omitempty"` // the device on the host
-	Aliases   []string `json:",omitempty"`
-	Owner     string   // who attached: "berth", "cni"
-	State     string   // "ready", "intent", or "dead" where the container is gone
+	HostIf    string                `json:",omitempty"` // the device on the host
+	Aliases   []string              `json:",omitempty"`
+	Ports     []plugins.PortMapping `json:",omitempty"` // published
+	Owner     string                // who attached: "berth", "cni"
+	Warnings  []string              `json:",omitempty"` // of its ADD
+	State     string                // "ready", "intent", or "dead" where the container is gone
 }
 
 // Inspect describes a network.
@@ -116,7 +119,10 @@ func inspectEndpoint(r *endpoint.Record) InspectedEndpoint {
 	sum := sha256.Sum256([]byte(r.Key.String()))
 	e := InspectedEndpoint{
 		Name: r.Name, EndpointID: hex.EncodeToString(sum[:]), IfName: r.IfName, Addresses: r.Addresses,
-		NetNS: r.NetNS, HostIf: r.HostIfName, Aliases: r.Aliases, Owner: r.Owner, State: string(r.Phase),
+		NetNS: r.NetNS, HostIf: r.HostIfName, Aliases: r.Aliases, Ports: r.Ports, Owner: r.Owner, State: string(r.Phase),
+	}
+	if r.Result != nil {
+		e.Warnings = r.Result.Warnings
 	}
 	if len(r.MAC) > 0 {
 		e.MacAddress = r.MAC.String()
@@ -145,7 +151,7 @@ func (c *Catalogue) inspectIPAM(n *Network, records []*endpoint.Record) (IPAM, e
 	}
 	for _, u := range usage {
 		info.Config = append(info.Config, InspectedRange{
-			Subnet: u.Subnet, RangeStart: u.Start, RangeEnd: u.End, Gateway: u.Gateway, Used: u.Used, Free: u.Free,
+			Subnet: u.Subnet, RangeStart: u.Start, RangeEnd: u.End, Gateway: u.Gateway, Used: u.Used, Free: &u.Free,
 		})
 	}
 	if usage != nil {

@@ -2,7 +2,6 @@ package network
 
 import (
 	"encoding/json"
-	"math/big"
 	"net/netip"
 
 	"github.com/berth-net/berth/agent/api"
@@ -91,6 +90,7 @@ func (r *InspectedRange) countOthers(n *api.Network) {
 	}
 	r.Used += others
 	if r.Free != nil {
-		r.Free = new(big.Int).Sub(r.Free, big.NewInt(int64(others)))
+		free := r.Free.Minus(others)
+		r.Free = &free
 	}
 }

@@ -14,8 +14,9 @@ const (
 	CodeDecode              Code = 6
 	CodeInvalidConfig       Code = 7
 	CodeTryAgain            Code = 11
-	CodeNotAvailable        Code = 50 // STATUS: cannot serve ADD
-	CodeLimited             Code = 51 // STATUS: nor do existing containers fully work
+	CodeNotAvailable        Code = 50  // STATUS: cannot serve ADD
+	CodeLimited             Code = 51  // STATUS: nor do existing containers fully work
+	CodeAttached            Code = 100 // ADD: what stands already has to be deleted first
 	CodeInternal            Code = 999
 )
 

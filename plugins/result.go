@@ -12,6 +12,10 @@ type Result struct {
 	IPs        []IP
 	Routes     []Route
 	DNS        DNS
+
+	// Warnings tell what does not work as one may expect, though the Add has
+	// succeeded. CNI has no place for them: adapters print them.
+	Warnings []string `json:",omitempty"`
 }
 
 // Interface is a device that the attachment made or uses.

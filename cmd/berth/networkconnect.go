@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -13,7 +14,7 @@ import (
 // connectFlags are the flags of berth network connect as they were typed.
 type connectFlags struct {
 	ip, ip6, mac, ifname string
-	aliases              []string
+	aliases, publish     []string
 	priority             int
 }
 
@@ -25,8 +26,10 @@ func networkConnectCommand() *cobra.Command {
 		Long: `Connect a running container, of any runtime, to a network.
 
 CONTAINER is a name or id, pid:N or netns:PATH. It gets one more interface; its default
-route stays where it is unless --gw-priority says otherwise.`,
+route stays where it is unless --gw-priority says otherwise. Ports that are published here
+are withdrawn when it is disconnected.`,
 		Example: `  berth network connect front web
+  berth network connect -p 8080:80 front web
   berth network connect --ip 10.20.5.7 --alias db app pid:4711
   berth network connect --gw-priority 1 lan netns:/run/netns/vpn`,
 		Args:              exactArgs("NETWORK", "CONTAINER"),
@@ -37,6 +40,7 @@ route stays where it is unless --gw-priority says otherwise.`,
 	fl.StringVar(&f.ip, "ip", "", "IPv4 address (default: the next free one)")
 	fl.StringVar(&f.ip6, "ip6", "", "IPv6 address (default: the next free one)")
 	fl.StringArrayVar(&f.aliases, "alias", nil, "another name of the container on this network")
+	fl.StringArrayVarP(&f.publish, "publish", "p", nil, publishUsage)
 	fl.StringVar(&f.mac, "mac-address", "", "hardware address of the interface")
 	fl.StringVar(&f.ifname, "ifname", "", "name of the interface (default: the next free ethN)")
 	fl.IntVar(&f.priority, "gw-priority", 0, "the network with the highest has the default route; of equals, the one connected first")
@@ -56,6 +60,9 @@ func (f *connectFlags) run(cmd *cobra.Command, networkName, ref string) error {
 	if err != nil {
 		return err
 	}
+	for _, warning := range made.Result.Warnings {
+		warn(cmd, errors.New(warning))
+	}
 	fmt.Fprint(cmd.OutOrStdout(), made.IfName)
 	for _, ip := range made.Result.IPs {
 		fmt.Fprint(cmd.OutOrStdout(), " ", ip.Address)
@@ -65,7 +72,11 @@ func (f *connectFlags) run(cmd *cobra.Command, networkName, ref string) error {
 }
 
 func (f *connectFlags) endpoint() (*network.Endpoint, error) {
-	ep := &network.Endpoint{IfName: f.ifname, Aliases: f.aliases, GwPriority: f.priority}
+	ports, err := parsePorts(f.publish)
+	if err != nil {
+		return nil, err
+	}
+	ep := &network.Endpoint{IfName: f.ifname, Aliases: f.aliases, Ports: ports, GwPriority: f.priority}
 	for _, asked := range []struct {
 		flag, value string
 		v6          bool

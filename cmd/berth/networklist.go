@@ -19,6 +19,7 @@ type networkRow struct {
 	CreatedAt, Driver, ID, IPv6, Internal, Labels, Name, Scope string
 
 	Subnets, Origin, File string
+	Containers            int // attached on this host
 	labels                map[string]string
 }
 
@@ -27,7 +28,7 @@ func (r networkRow) Label(key string) string { return r.labels[key] }
 
 var networkColumns = columns{
 	"CreatedAt": "CREATED AT", "Driver": "DRIVER", "ID": "NETWORK ID", "IPv6": "IPV6", "Internal": "INTERNAL", "Labels": "LABELS",
-	"Name": "NAME", "Scope": "SCOPE", "Subnets": "SUBNETS", "Origin": "ORIGIN", "File": "FILE",
+	"Name": "NAME", "Scope": "SCOPE", "Subnets": "SUBNETS", "Containers": "CONTAINERS", "Origin": "ORIGIN", "File": "FILE",
 }
 
 func networkListCommand() *cobra.Command {
@@ -70,16 +71,24 @@ func listNetworks(cmd *cobra.Command, format string, filterArgs []string) error 
 	}
 	networks, broken := c.List()
 	warn(cmd, broken)
+	attached, err := c.Endpoints("")
+	if err != nil {
+		return err
+	}
+	containers := map[string]int{}
+	for _, r := range attached {
+		containers[r.Network]++
+	}
 	var rows []networkRow
 	for _, n := range networks {
 		if filters.Match(n) {
-			rows = append(rows, rowOf(n))
+			rows = append(rows, rowOf(n, containers[n.Name]))
 		}
 	}
-	return printRows(cmd.OutOrStdout(), format, "{{.Name}}\t{{.Driver}}\t{{.Subnets}}\t{{.Origin}}", networkColumns, rows)
+	return printRows(cmd.OutOrStdout(), format, "{{.Name}}\t{{.Driver}}\t{{.Subnets}}\t{{.Containers}}\t{{.Origin}}", networkColumns, rows)
 }
 
-func rowOf(n *network.Network) networkRow {
+func rowOf(n *network.Network, containers int) networkRow {
 	var subnets []string
 	ipv6 := false
 	for _, s := range n.Subnets {
@@ -89,7 +98,7 @@ func rowOf(n *network.Network) networkRow {
 	row := networkRow{
 		Driver: n.Driver, ID: n.ID()[:12], IPv6: strconv.FormatBool(ipv6), Internal: strconv.FormatBool(n.Internal),
 		Labels: labelText(n.Labels), Name: n.Name, Scope: n.Scope(),
-		Subnets: strings.Join(subnets, ", "), Origin: string(n.Origin), File: n.File, labels: n.Labels,
+		Subnets: strings.Join(subnets, ", "), Containers: containers, Origin: string(n.Origin), File: n.File, labels: n.Labels,
 	}
 	if !n.Created.IsZero() {
 		row.CreatedAt = n.Created.Format("2006-01-02 15:04:05 -0700 MST")
@@ -225,7 +234,7 @@ func describeRanges(w io.Writer, n *network.Inspection) {
 		}
 		free := "-"
 		if r.Free != nil {
-			free = r.Free.String()
+			free = r.Free.Short()
 		}
 		fmt.Fprintf(tw, "%s\t%s\t%s\t%d\t%s\n", r.Subnet, rng, gateway, r.Used, free)
 	}
@@ -236,6 +245,7 @@ func describeContainers(w io.Writer, n *network.Inspection) {
 		fmt.Fprintln(w, "\nNo containers.")
 		return
 	}
+	describeWarnings(w, n)
 	tw := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	defer tw.Flush()
 	fmt.Fprintln(tw, "\nCONTAINER\tID\tINTERFACE\tADDRESSES\tMAC\tSTATE\tBY")
@@ -247,6 +257,14 @@ func describeContainers(w io.Writer, n *network.Inspection) {
 		}
 		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", dash(e.Name), id[:min(20, len(id))], e.IfName,
 			dash(strings.Join(addrs, ", ")), dash(e.MacAddress), e.State, e.Owner)
+	}
+}
+
+func describeWarnings(w io.Writer, n *network.Inspection) {
+	for _, id := range slices.Sorted(maps.Keys(n.Containers)) {
+		for _, warning := range n.Containers[id].Warnings {
+			fmt.Fprintf(w, "\nWARNING: %s: %s\n", n.Containers[id].Name, warning)
+		}
 	}
 }
 

@@ -60,7 +60,7 @@ cannot be run, 127 one that was not found, 128+N a command that signal N ended.`
 	fl.StringArrayVar(&f.dns, "dns", nil, "nameserver to ask, from the container's networks (default: the networks', or the host's)")
 	fl.StringArrayVar(&f.dnsSearch, "dns-search", nil, "domain to search, or a dot for none (default: the networks', or the host's)")
 	fl.StringArrayVar(&f.dnsOptions, "dns-option", nil, "option of resolv.conf, such as ndots:2")
-	fl.StringArrayVarP(&f.publish, "publish", "p", nil, "publish a port: [ADDR:]HOST:CTR[/tcp|udp|sctp]")
+	fl.StringArrayVarP(&f.publish, "publish", "p", nil, publishUsage)
 	fl.StringArrayVarP(&f.env, "env", "e", nil, "set an environment variable: K=V, or K for its value here")
 	fl.StringArrayVarP(&f.volumes, "volume", "v", nil, "mount a directory or volume: SRC:DST[:ro]")
 	fl.StringArrayVar(&f.tmpfs, "tmpfs", nil, "mount a tmpfs: DST[:OPTIONS]")

@@ -137,13 +137,21 @@ func (f *runFlags) parseMounts(cfg *container.Config, declared []string) error {
 }
 
 func (f *runFlags) parsePorts(cfg *container.Config) error {
+	ports, err := parsePorts(f.publish)
+	cfg.Ports = append(cfg.Ports, ports...)
+	return err
+}
+
+const publishUsage = "publish a port: [ADDR:]HOST:CTR[/tcp|udp|sctp]"
+
+func parsePorts(args []string) (ports []plugins.PortMapping, _ error) {
 	var errs []error
-	for _, arg := range f.publish {
+	for _, arg := range args {
 		p, err := parsePort(arg)
-		cfg.Ports = append(cfg.Ports, p)
+		ports = append(ports, p)
 		errs = append(errs, err)
 	}
-	return errors.Join(errs...)
+	return ports, errors.Join(errs...)
 }
 
 // parsePort reads [ADDR:]HOST:CTR[/PROTOCOL], in which HOST and CTR may be

@@ -174,7 +174,7 @@ func (a *Attachment) take(tx *state.Tx) error {
 	case err != nil:
 		return err
 	case old.Phase == endpoint.Ready && old.Alive():
-		return plugins.Errorf(plugins.CodeInternal, "attach %s: %w in netns %s; delete it first", old.Key, ErrAttached, old.NetNS)
+		return plugins.Errorf(plugins.CodeAttached, "attach %s: %w in netns %s; delete it first", old.Key, ErrAttached, old.NetNS)
 	default:
 		a.Stale = old
 		if err := firewall.ReleasePorts(tx, old.Key); err != nil {

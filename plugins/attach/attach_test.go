@@ -30,8 +30,8 @@ func TestAnAttachmentComesAndGoes(t *testing.T) {
 	if got := a.Addresses[0].Prefix.String(); got != "10.7.0.2/29" {
 		t.Errorf("address %s", got)
 	}
-	if _, err := w.begin(w.request("c1", path, embedded), embedded); !errors.Is(err, attach.ErrAttached) {
-		t.Errorf("a second Add: %v, want ErrAttached", err)
+	if _, err := w.begin(w.request("c1", path, embedded), embedded); !errors.Is(err, attach.ErrAttached) || code(err) != plugins.CodeAttached {
+		t.Errorf("a second Add: %v, want ErrAttached with code 100", err)
 	}
 	for range 2 { // the second finds nothing
 		if err := w.del(t.Context(), w.request("c1", "", embedded)); err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 
 	"github.com/berth-net/berth/endpoint"
 	"github.com/berth-net/berth/firewall"
@@ -37,6 +38,18 @@ func filtersBridged(family string) bool {
 	return err == nil && on == "1"
 }
 
+// FiltersBridged names the families of which br_netfilter hands over what is
+// bridged.
+func FiltersBridged() string {
+	var on []string
+	for _, family := range []string{"ip", "ip6"} {
+		if filtersBridged(family) {
+			on = append(on, family)
+		}
+	}
+	return strings.Join(on, " ")
+}
+
 func reachedByIPv6Loopback(r *endpoint.Record) bool {
 	six := false
 	for _, a := range r.Addresses {
@@ -50,20 +63,37 @@ func reachedByIPv6Loopback(r *endpoint.Record) bool {
 	return false
 }
 
-// shorten makes the shortcut of an attachment that wants one. A kernel that
-// cannot is an error where a port is published on ::1 by name.
-func shorten(c *netdev.Conn, r *endpoint.Record, conf *Config) error {
+// shorten makes the shortcut of an attachment that wants one. Where there can
+// be none that is an error for a port that is published on ::1 by name, and a
+// warning for one that is published on all addresses.
+func shorten(c *netdev.Conn, r *endpoint.Record, conf *Config) (warnings []string, err error) {
 	if !conf.wantsShortcut(r) {
-		return nil
+		if !conf.mayShortcut() && reachedByIPv6Loopback(r) && filtersBridged("ip6") {
+			return []string{deadLoopback(errNotGateway)}, nil
+		}
+		return nil, nil
 	}
 	s, err := shortcutOf(c, r, conf)
 	if err == nil {
 		err = c.AddShortcut(s)
 	}
 	if !errors.Is(err, netdev.ErrNoShortcut) {
-		return err
+		return nil, err
 	}
-	return refuseLoopback(r.Ports, err)
+	if refused := refuseLoopback(r.Ports, err); refused != nil {
+		return nil, refused
+	}
+	if reachedByIPv6Loopback(r) && filtersBridged("ip6") {
+		warnings = append(warnings, deadLoopback(err))
+	}
+	if conf.noICC() && len(r.Ports) > 0 {
+		warnings = append(warnings, "neighbours of the network do not reach its published ports: br_netfilter is on (net.bridge.bridge-nf-call-iptables), and "+err.Error())
+	}
+	return warnings, nil
+}
+
+func deadLoopback(reason error) string {
+	return fmt.Sprintf("published ports do not answer at ::1: net.bridge.bridge-nf-call-ip6tables is 1, and %v; use 127.0.0.1 or another address of the host", reason)
 }
 
 func shortcutOf(c *netdev.Conn, r *endpoint.Record, conf *Config) (*netdev.Shortcut, error) {
@@ -99,12 +129,14 @@ func checkShortcut(c *netdev.Conn, r *endpoint.Record, conf *Config) error {
 // checkLoopback refuses a port on ::1 that nobody would get an answer from,
 // before anything is made.
 func checkLoopback(conf *Config, ports []plugins.PortMapping) error {
-	err := refuseLoopback(ports, errors.New("there is a way around that only where the bridge itself is the gateway (isGateway, no vlan)"))
+	err := refuseLoopback(ports, errNotGateway)
 	if err == nil || conf.mayShortcut() || !filtersBridged("ip6") {
 		return nil
 	}
 	return err
 }
+
+var errNotGateway = errors.New("there is a way around that only where the bridge itself is the gateway (isGateway, no vlan)")
 
 func refuseLoopback(ports []plugins.PortMapping, reason error) error {
 	for i := range ports {
@@ -131,7 +163,7 @@ func (d *Driver) Reload(records []*endpoint.Record) error {
 		}
 		_, _, conf, err := policy(r)
 		if err == nil {
-			err = shorten(c, r, conf)
+			_, err = shorten(c, r, conf)
 		}
 		errs = append(errs, err)
 	}

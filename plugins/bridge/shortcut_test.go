@@ -10,12 +10,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/berth-net/berth/endpoint"
 	"github.com/berth-net/berth/netdev"
 	"github.com/berth-net/berth/nettest"
 	"github.com/berth-net/berth/plugins"
-	"github.com/berth-net/berth/plugins/attach"
 	"github.com/berth-net/berth/plugins/bridge"
-	"github.com/berth-net/berth/state"
 )
 
 func onIPv6Loopback() plugins.PortMapping {
@@ -31,7 +30,7 @@ func TestPortOnIPv6LoopbackBesideBrNetfilter(t *testing.T) {
 		udp := onIPv6Loopback()
 		udp.Protocol = "udp"
 		req := request(c, "front", config(1, with(backend)), onIPv6Loopback(), udp)
-		w.add(req)
+		mac := w.add(req).Interfaces[2].MAC.String()
 		serve(t, c.Host, 80)
 		echoUDP(c.Host, 80)
 		w.reaches(w.host, "[::1]:8080", "")
@@ -40,6 +39,17 @@ func TestPortOnIPv6LoopbackBesideBrNetfilter(t *testing.T) {
 			if got := w.echo("[::1]:8080", size); got != size {
 				t.Errorf("of a datagram of %d bytes %d come back", size, got)
 			}
+		}
+		if err := w.check(req); err != nil {
+			t.Error(err)
+		}
+		w.host.Run("bridge", "fdb", "del", mac, "dev", w.port(req), "master")
+		if err := w.check(req); err == nil || !strings.Contains(err.Error(), "br_netfilter") {
+			t.Errorf("CHECK of a container whose bridge does not know it: %v", err)
+		}
+		w.reloadShortcuts()
+		if err := w.check(req); err != nil {
+			t.Error(err)
 		}
 		w.host.Run("tc", "qdisc", "del", "dev", w.port(req), "clsact")
 		if err := w.check(req); err == nil || !strings.Contains(err.Error(), "br_netfilter") {
@@ -122,25 +132,33 @@ func TestPortOnIPv6LoopbackIsRefusedWithoutAShortcut(t *testing.T) {
 			t.Errorf("%s: %v", req.Config, err)
 		}
 	}
+	alone := request(c, "front", strings.Replace(config(1, ""), `"isDefaultGateway":true,`, "", 1), everywhere)
+	w.warned(w.add(alone), "::1", "isGateway")
+	w.del(alone)
 	w.brNetfilter("0")
-	w.add(request(c, "front", both, everywhere))
+	w.warned(w.add(request(c, "front", both, everywhere)))
+}
+
+// warned wants one warning with all of the words, or none.
+func (w *world) warned(r *plugins.Result, words ...string) {
+	w.Helper()
+	if len(words) == 0 && len(r.Warnings) == 0 {
+		return
+	}
+	if len(words) == 0 || len(r.Warnings) != 1 {
+		w.Errorf("warnings %q, want one of %q", r.Warnings, words)
+		return
+	}
+	for _, word := range words {
+		if !strings.Contains(r.Warnings[0], word) {
+			w.Errorf("warning %q has no %q", r.Warnings[0], word)
+		}
+	}
 }
 
 func (w *world) reloadShortcuts() {
 	w.Helper()
-	if err := w.host.Do(func() error {
-		store, err := state.Default()
-		if err != nil {
-			return err
-		}
-		records, err := attach.Records(store, "")
-		if err != nil {
-			return err
-		}
-		return bridge.New(store).Reload(records)
-	}); err != nil {
-		w.Fatal(err)
-	}
+	w.onRecords(func(d *bridge.Driver, records []*endpoint.Record) error { return d.Reload(records) })
 }
 
 // port is the host's end of an attachment.
@@ -201,13 +219,16 @@ func TestPortsInAUserNamespace(t *testing.T) {
 	w.brNetfilter("1")
 	c, d := w.host.NewContainer("c"), w.host.NewContainer("d")
 	req := request(c, "front", config(1, `"ipMasq":true,`), plugins.PortMapping{HostPort: 8080, ContainerPort: 80, Protocol: "tcp"})
-	w.add(req)
+	w.warned(w.add(req), "::1", "CAP_BPF")
 	serve(t, c.Host, 80)
 	w.reaches(w.lan, "192.0.2.1:8080", "192.0.2.2")
 	if err := w.check(req); err != nil {
 		t.Error(err)
 	}
 	w.del(req)
+	apart := request(c, "apart", config(2, `"ipMasq":true,"icc":false,`), plugins.PortMapping{HostIP: netip.MustParseAddr("192.0.2.1"), HostPort: 8081, ContainerPort: 80, Protocol: "tcp"})
+	w.warned(w.add(apart), "neighbours")
+	w.del(apart)
 	if _, err := w.tryAdd(request(d, "front", config(1, ""), onIPv6Loopback())); err == nil || !strings.Contains(err.Error(), "CAP_BPF") {
 		t.Errorf("a port on ::1: %v", err)
 	}

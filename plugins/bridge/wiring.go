@@ -30,6 +30,8 @@ type wiring struct {
 	hostMAC net.HardwareAddr
 	mtu     int
 	dev     *attach.Device // the container's
+
+	warnings []string
 }
 
 // connect does the steps of an Add and registers their inverses.
@@ -248,7 +250,7 @@ func (w *wiring) protect() error {
 	if err := fw.Add(w.conf.network(), e); err != nil {
 		return err
 	}
-	if err := shorten(w.host, w.a.Record, w.conf); err != nil {
+	if w.warnings, err = shorten(w.host, w.a.Record, w.conf); err != nil {
 		return err
 	}
 	return firewall.FlushUDP(e.Ports)
@@ -270,5 +272,6 @@ func (w *wiring) result() *plugins.Result {
 	if dns := w.conf.DNS; dns.Nameservers != nil || dns.Domain != "" || dns.Search != nil || dns.Options != nil {
 		r.DNS = dns
 	}
+	r.Warnings = w.warnings
 	return r
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/berth-net/berth/endpoint"
 	"github.com/berth-net/berth/firewall"
 	"github.com/berth-net/berth/nettest"
 	"github.com/berth-net/berth/plugins"
@@ -186,16 +187,8 @@ func (w *world) nothingLeft() {
 // reload rebuilds the packet filter from the records.
 func (w *world) reload() {
 	w.Helper()
-	err := w.host.Do(func() error {
-		store, err := state.Default()
-		if err != nil {
-			return err
-		}
-		records, err := attach.Records(store, "")
-		if err != nil {
-			return err
-		}
-		all, err := bridge.New(store).Policies(records)
+	w.onRecords(func(d *bridge.Driver, records []*endpoint.Record) error {
+		all, err := d.Policies(records)
 		if err != nil {
 			return err
 		}
@@ -209,7 +202,22 @@ func (w *world) reload() {
 		}
 		return errors.Join(errs...)
 	})
-	if err != nil {
+}
+
+// onRecords calls with the driver of the host and all that it has on record.
+func (w *world) onRecords(call func(d *bridge.Driver, records []*endpoint.Record) error) {
+	w.Helper()
+	if err := w.host.Do(func() error {
+		store, err := state.Default()
+		if err != nil {
+			return err
+		}
+		records, err := attach.Records(store, "")
+		if err != nil {
+			return err
+		}
+		return call(bridge.New(store), records)
+	}); err != nil {
 		w.Fatal(err)
 	}
 }
