@@ -3,9 +3,7 @@ package agent_test
 import (
 	"bytes"
 	"fmt"
-	"strings"
 	"testing"
-	"time"
 
 	wire "github.com/miekg/dns"
 
@@ -13,30 +11,10 @@ import (
 	"github.com/berth-net/berth/plugins"
 )
 
-// lookup is what the resolver in a container answers.
-func (m *member) lookup(w *world, name string, kind uint16) string {
-	w.Helper()
-	conn, err := m.Dial(w.Context(), "udp", "127.0.0.11:53")
-	if err != nil {
-		return err.Error()
-	}
-	defer conn.Close()
-	q := new(wire.Msg).SetQuestion(wire.Fqdn(name), kind)
-	answer, _, err := (&wire.Client{Timeout: 5 * time.Second}).ExchangeWithConn(q, &wire.Conn{Conn: conn})
-	if err != nil {
-		return err.Error()
-	}
-	text := wire.RcodeToString[answer.Rcode]
-	for _, rr := range answer.Answer {
-		text += " " + strings.TrimPrefix(rr.String(), rr.Header().String())
-	}
-	return text
-}
-
 func (w *world) expectLookup(m *member, name string, kind uint16, want string) {
 	w.Helper()
 	w.eventually(m.Name+" asks for "+name, func() error {
-		if got := m.lookup(w, name, kind); got != want {
+		if got := m.LookUp("127.0.0.11:53", name, kind); got != want {
 			return fmt.Errorf("%q, want %q", got, want)
 		}
 		return nil

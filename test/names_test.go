@@ -5,36 +5,16 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	wire "github.com/miekg/dns"
 
 	"github.com/berth-net/berth/nettest"
 )
 
-// ask is the answer of the resolver in a container, or the error.
-func (p *plugged) ask(from *nettest.Host, address, name string) string {
-	conn, err := from.Dial(p.Context(), "udp", address)
-	if err != nil {
-		return err.Error()
-	}
-	defer conn.Close()
-	m := new(wire.Msg).SetQuestion(wire.Fqdn(name), wire.TypeA)
-	answer, _, err := (&wire.Client{Timeout: 5 * time.Second}).ExchangeWithConn(m, &wire.Conn{Conn: conn})
-	if err != nil {
-		return err.Error()
-	}
-	text := wire.RcodeToString[answer.Rcode]
-	for _, rr := range answer.Answer {
-		text += " " + strings.TrimPrefix(rr.String(), rr.Header().String())
-	}
-	return text
-}
-
 func (p *plugged) eventually(from *nettest.Host, address, name, want string) {
 	p.Helper()
 	nettest.Eventually(p, "the answer for "+name, func() error {
-		if got := p.ask(from, address, name); got != want {
+		if got := from.LookUp(address, name, wire.TypeA); got != want {
 			return fmt.Errorf("%q, want %q", got, want)
 		}
 		return nil
@@ -44,7 +24,7 @@ func (p *plugged) eventually(from *nettest.Host, address, name, want string) {
 func (p *plugged) eventuallyClosed(in *nettest.Host) {
 	p.Helper()
 	nettest.Eventually(p, "no resolver listens any more", func() error {
-		if got := p.ask(in, "127.0.0.11:53", "x"); !strings.Contains(got, "refused") {
+		if got := in.LookUp("127.0.0.11:53", "x", wire.TypeA); !strings.Contains(got, "refused") {
 			return fmt.Errorf("%q, want that it is refused", got)
 		}
 		return nil
@@ -74,22 +54,22 @@ func TestAgentServesNames(t *testing.T) {
 			t.Errorf("with an agent the result has %v", dns)
 		}
 		// At once: the socket is open when ADD returns.
-		if got := p.ask(c.Host, "127.0.0.11:53", "early"); got != "NOERROR 10.10.0.2" {
+		if got := c.Host.LookUp("127.0.0.11:53", "early", wire.TypeA); got != "NOERROR 10.10.0.2" {
 			t.Errorf("%s asks for early: %s", c.Name, got)
 		}
 	}
 	if dns := p.call("ADD", "quiet", pod).DNS; len(dns.Nameservers) > 0 {
 		t.Errorf("on a network without names the result has %v", dns)
 	}
-	if got := p.ask(pod.Host, "127.0.0.11:53", "pod"); !strings.Contains(got, "refused") {
+	if got := pod.Host.LookUp("127.0.0.11:53", "pod", wire.TypeA); !strings.Contains(got, "refused") {
 		t.Errorf("in a container on a network without names: %s", got)
 	}
 	for _, name := range []string{"web", "web-alias", "web.front", "web.corp.example"} {
-		if got := p.ask(app.Host, "127.0.0.11:53", name); got != "NOERROR 10.10.0.3" {
+		if got := app.Host.LookUp("127.0.0.11:53", name, wire.TypeA); got != "NOERROR 10.10.0.3" {
 			t.Errorf("app asks for %s: %s", name, got)
 		}
 	}
-	if got := p.ask(p.h, "127.0.0.54:53", "web"); got != "NOERROR 10.10.0.3" {
+	if got := p.h.LookUp("127.0.0.54:53", "web", wire.TypeA); got != "NOERROR 10.10.0.3" {
 		t.Errorf("the host asks for web: %s", got)
 	}
 	if status := p.berth("agent", "status"); !strings.Contains(status, "Names:") || !strings.Contains(status, "in 3 containers") {

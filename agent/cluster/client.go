@@ -149,13 +149,3 @@ func (c *Client) Run(ctx context.Context) {
 	wg.Go(func() { c.publish(ctx) })
 	wg.Wait()
 }
-
-// pause waits a moment before the next attempt, and tells whether ctx lives.
-func pause(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(d):
-		return true
-	}
-}

@@ -10,6 +10,8 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/berth-net/berth/internal/pause"
 )
 
 // retry is how long after a failure etcd is tried again.
@@ -31,7 +33,7 @@ func (c *Client) follow(ctx context.Context) {
 		if err != nil && ctx.Err() == nil {
 			c.options.Log.Warn("the view of the cluster is behind", "err", c.explain(ctx, err))
 		}
-		if !pause(ctx, retry) {
+		if !pause.For(ctx, retry) {
 			return
 		}
 	}

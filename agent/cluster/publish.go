@@ -12,6 +12,8 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/berth-net/berth/internal/pause"
 )
 
 // batch is how many keys one transaction writes: etcd's default limit is 128.
@@ -92,7 +94,7 @@ func (c *Client) publish(ctx context.Context) {
 		if err := c.session(ctx); err != nil && ctx.Err() == nil {
 			c.options.Log.Warn("this host is not published", "err", err)
 		}
-		if !pause(ctx, retry) {
+		if !pause.For(ctx, retry) {
 			return
 		}
 	}

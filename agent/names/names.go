@@ -13,6 +13,7 @@ import (
 
 	"github.com/berth-net/berth/dns"
 	"github.com/berth-net/berth/endpoint"
+	"github.com/berth-net/berth/internal/pause"
 	"github.com/berth-net/berth/netns"
 	"github.com/berth-net/berth/plugins"
 	"github.com/berth-net/berth/state"
@@ -81,7 +82,7 @@ func (s *Service) Run(ctx context.Context) error {
 		case <-changed:
 			// An ADD writes twice, and holds a lock of the records that a look
 			// at them would have it wait for. Who cannot wait calls Serve.
-			if !pause(ctx, settle) {
+			if !pause.For(ctx, settle) {
 				return nil
 			}
 		case <-tick.C:
@@ -89,16 +90,6 @@ func (s *Service) Run(ctx context.Context) error {
 		case err := <-watched:
 			return err
 		}
-	}
-}
-
-// pause waits, and is false when ctx ends.
-func pause(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(d):
-		return true
 	}
 }
 

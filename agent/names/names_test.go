@@ -92,29 +92,10 @@ func container(t *testing.T, name string) (c *nettest.Host, path string) {
 	return c, path
 }
 
-// ask is what is answered at an address inside a namespace.
-func ask(t *testing.T, in *nettest.Host, address, name string) string {
-	t.Helper()
-	conn, err := in.Dial(context.Background(), "udp", address)
-	if err != nil {
-		return err.Error()
-	}
-	defer conn.Close()
-	answer, _, err := (&wire.Client{Timeout: 5 * time.Second}).ExchangeWithConn(new(wire.Msg).SetQuestion(wire.Fqdn(name), wire.TypeA), &wire.Conn{Conn: conn})
-	if err != nil {
-		return err.Error()
-	}
-	text := wire.RcodeToString[answer.Rcode]
-	for _, rr := range answer.Answer {
-		text += " " + strings.TrimPrefix(rr.String(), rr.Header().String())
-	}
-	return text
-}
-
 func (w *world) eventually(in *nettest.Host, name, want string) {
 	w.Helper()
 	nettest.Eventually(w, "the answer in "+in.Name+": "+want, func() error {
-		if got := ask(w.T, in, "127.0.0.11:53", name); !strings.Contains(got, want) {
+		if got := in.LookUp("127.0.0.11:53", name, wire.TypeA); !strings.Contains(got, want) {
 			return errors.New(got)
 		}
 		return nil
@@ -179,14 +160,14 @@ func TestWhoIsNotServed(t *testing.T) {
 	if err != nil || fmt.Sprint(settings.Nameservers, settings.Search) != "[127.0.0.11] [corp.example]" {
 		t.Errorf("settings %+v, %v", settings, err)
 	}
-	if got := ask(t, served, "127.0.0.11:53", "served"); !strings.HasPrefix(got, "NOERROR") { // at once
+	if got := served.LookUp("127.0.0.11:53", "served", wire.TypeA); !strings.HasPrefix(got, "NOERROR") { // at once
 		t.Errorf("in served: %s", got)
 	}
 	for c, key := range unserved {
 		if _, err := w.serve(key); !errors.Is(err, names.ErrNotServed) {
 			t.Errorf("serve %s: %v", c.Name, err)
 		}
-		if got := ask(t, c, "127.0.0.11:53", "served"); !strings.Contains(got, "refused") {
+		if got := c.LookUp("127.0.0.11:53", "served", wire.TypeA); !strings.Contains(got, "refused") {
 			t.Errorf("in %s: %s", c.Name, got)
 		}
 	}
@@ -239,7 +220,7 @@ func TestTheHostItselfMayAsk(t *testing.T) {
 	_, path := container(t, "c")
 	w.record(path, "c")
 	nettest.Eventually(t, "the answer to the host", func() error {
-		if got := ask(t, w.host, at.String(), "c"); got != "NOERROR 10.10.0.1" {
+		if got := w.host.LookUp(at.String(), "c", wire.TypeA); got != "NOERROR 10.10.0.1" {
 			return errors.New(got)
 		}
 		return nil
@@ -249,7 +230,7 @@ func TestTheHostItselfMayAsk(t *testing.T) {
 		t.Errorf("a second service at %s: %v", at, err)
 	}
 	_ = w.end()
-	if got := ask(t, w.host, at.String(), "c"); !strings.Contains(got, "refused") {
+	if got := w.host.LookUp(at.String(), "c", wire.TypeA); !strings.Contains(got, "refused") {
 		t.Errorf("after the service: %s", got)
 	}
 }
