@@ -56,6 +56,7 @@ type Mesh struct {
 	log     *slog.Logger
 	keyFile string
 	key     wgtypes.Key
+	public  string
 	ctl     *wgctrl.Client
 	user    *userspace           // nil: the kernel's, or not up
 	link    int                  // index of the device; 0: not up
@@ -72,13 +73,17 @@ func New(dir string, o Options, log *slog.Logger) (*Mesh, error) {
 		o.Port = DefaultPort
 	}
 	m := &Mesh{options: o, log: log, keyFile: keyPath(dir), heard: map[wgtypes.Key]sighting{}}
-	var err error
-	m.key, err = loadKey(m.keyFile)
+	key, err := loadKey(m.keyFile)
+	m.use(key)
 	return m, err
 }
 
+// use has the key, and the public one that follows from it by a computation
+// too long for each change of the cluster.
+func (m *Mesh) use(key wgtypes.Key) { m.key, m.public = key, key.PublicKey().String() }
+
 // PublicKey is the one that the other hosts are told.
-func (m *Mesh) PublicKey() string { return m.key.PublicKey().String() }
+func (m *Mesh) PublicKey() string { return m.public }
 
 // Rotate replaces the private key. The peers reach this host again when they
 // have been told of the new public one. A kill on the way leaves the one key
@@ -91,7 +96,7 @@ func (m *Mesh) Rotate() error {
 	if err := storeKey(m.keyFile, key, os.Rename); err != nil {
 		return err
 	}
-	m.key = key
+	m.use(key)
 	if m.link == 0 {
 		return nil
 	}
