@@ -41,7 +41,8 @@ type Spec struct {
 	Del Del
 }
 
-// Attachment is an Add under way. End it with Done or Abort.
+// Attachment is an Add under way. End it with Done or Abort, or, before Take,
+// with Leave.
 type Attachment struct {
 	Record    *endpoint.Record
 	Container *netns.Handle
@@ -53,6 +54,7 @@ type Attachment struct {
 	// before making its own.
 	Stale *endpoint.Record
 
+	id    netns.ID // of Container
 	store *state.Store
 	req   *plugins.Request
 	guard *state.Guard
@@ -63,10 +65,22 @@ type Attachment struct {
 	expected bool
 }
 
-// Begin opens the container's namespace and records the intent, the leases
-// and the host ports: all or nothing.
+// Begin is Enter and Take: all or nothing.
 func Begin(ctx context.Context, store *state.Store, req *plugins.Request, spec Spec) (*Attachment, error) {
-	container, id, err := openContainer(req, spec.HostNetNS)
+	a, err := Enter(store, req, spec.HostNetNS)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.Take(ctx, spec); err != nil {
+		return nil, a.Leave(err)
+	}
+	return a, nil
+}
+
+// Enter opens the container's namespace, which must be the host's or must not,
+// and keeps others off the attachment. Nothing is recorded yet.
+func Enter(store *state.Store, req *plugins.Request, host bool) (*Attachment, error) {
+	container, id, err := openContainer(req, host)
 	if err != nil {
 		return nil, err
 	}
@@ -74,23 +88,26 @@ func Begin(ctx context.Context, store *state.Store, req *plugins.Request, spec S
 	if err != nil {
 		return nil, errors.Join(err, container.Close())
 	}
-	a := &Attachment{Container: container, store: store, req: req, guard: guard, segment: spec.Segment}
-	if err := a.begin(ctx, id, spec); err != nil {
-		return nil, errors.Join(err, a.close())
-	}
-	return a, nil
+	return &Attachment{Container: container, id: id, store: store, req: req, guard: guard}, nil
 }
+
+// Leave gives up what Enter has opened, and returns cause joined with what went
+// wrong.
+func (a *Attachment) Leave(cause error) error { return errors.Join(cause, a.close()) }
 
 func (a *Attachment) close() error {
 	a.guard.Release()
 	return a.Container.Close()
 }
 
-func (a *Attachment) begin(ctx context.Context, id netns.ID, spec Spec) (err error) {
+// Take records the intent, the leases and the host ports, or nothing: then it
+// may be called again.
+func (a *Attachment) Take(ctx context.Context, spec Spec) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if a.Record, err = newRecord(a.req, id, spec); err != nil {
+	a.segment = spec.Segment
+	if a.Record, err = newRecord(a.req, a.id, spec); err != nil {
 		return err
 	}
 	if spec.IPAM != nil {

@@ -27,7 +27,8 @@ type membership struct {
 	told   bool      // of coming, whose answer has not been read
 }
 
-// join asks the agent for what the configuration leaves to the cluster.
+// join asks the agent for what the configuration leaves to the cluster. It does
+// not wait for the answer: settle does.
 func (d *Driver) join(ctx context.Context, c *Config, req *plugins.Request) (*membership, error) {
 	m := &membership{
 		conf: c, store: d.store, raw: req.Config,
@@ -44,7 +45,7 @@ func (d *Driver) join(ctx context.Context, c *Config, req *plugins.Request) (*me
 	if m.agent, err = api.Dial(ctx, m.store); err != nil {
 		return nil, err
 	}
-	if err = m.ask(api.Request{Attach: &api.Attach{Key: m.key, Config: m.raw, Static: static}}); err != nil {
+	if err = m.agent.Send(api.Request{Attach: &api.Attach{Key: m.key, Config: m.raw, Static: static}}); err != nil {
 		m.close()
 		return nil, err
 	}
@@ -57,8 +58,12 @@ func (m *membership) close() {
 	}
 }
 
-func (m *membership) ask(req api.Request) error {
-	answer, err := m.agent.Call(req)
+// settle waits for this host's place in the network.
+func (m *membership) settle() error {
+	if m.agent == nil {
+		return nil
+	}
+	answer, err := m.agent.Answer()
 	if err != nil {
 		return err
 	}
@@ -81,24 +86,41 @@ func (m *membership) ask(req api.Request) error {
 	return nil
 }
 
-// begin takes the address from this host's blocks, and asks for one block
-// more when they are used up.
+// begin enters the container while the agent works, and takes the address from
+// this host's blocks.
 func (m *membership) begin(ctx context.Context, d *Driver, req *plugins.Request) (*attach.Attachment, error) {
-	spec, err := d.spec(m.conf, req)
+	a, err := attach.Enter(m.store, req, false)
 	if err != nil {
 		return nil, err
 	}
-	a, err := attach.Begin(ctx, m.store, req, spec)
-	if m.agent == nil || !errors.Is(err, ipam.ErrExhausted) {
-		return a, err
+	if err = m.settle(); err == nil {
+		err = m.take(ctx, d, req, a)
 	}
-	if err := m.ask(api.Request{More: &api.More{Key: m.key, Config: m.raw, Have: m.blocks}}); err != nil {
-		return nil, err
+	if err != nil {
+		return nil, a.Leave(err)
+	}
+	return a, nil
+}
+
+// take asks for one block more when this host's are used up.
+func (m *membership) take(ctx context.Context, d *Driver, req *plugins.Request, a *attach.Attachment) error {
+	spec, err := d.spec(m.conf, req)
+	if err != nil {
+		return err
+	}
+	if err = a.Take(ctx, spec); m.agent == nil || !errors.Is(err, ipam.ErrExhausted) {
+		return err
+	}
+	if err = m.agent.Send(api.Request{More: &api.More{Key: m.key, Config: m.raw, Have: m.blocks}}); err == nil {
+		err = m.settle()
+	}
+	if err != nil {
+		return err
 	}
 	if spec, err = d.spec(m.conf, req); err != nil {
-		return nil, err
+		return err
 	}
-	return attach.Begin(ctx, m.store, req, spec)
+	return a.Take(ctx, spec)
 }
 
 // coming has the agent tell the cluster of the endpoint while its devices are
