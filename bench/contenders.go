@@ -41,7 +41,7 @@ func newContender(name string, dirs directories) *contender {
 	case "many-ports":
 		c.ports = manyPorts
 		fallthrough
-	case "berth", "one-port":
+	case "berth", "one-port", tcpBerth, tcpCalledBerth:
 		c.chain(dirs.berth, []map[string]any{{
 			"type": "bridge", "bridge": "br0", "isDefaultGateway": true, "ipMasq": true,
 			"ipam": map[string]any{"type": "berth-ipam", "ranges": [][]map[string]any{{{"subnet": "10.9.0.0/16"}}}},
@@ -68,7 +68,7 @@ func newContender(name string, dirs directories) *contender {
 		c.floor(dirs.floor)
 	case "netavark":
 		c.netavark()
-	case "by-hand":
+	case tcpByHand, tcpCalledByHand, tcpCalledMasq:
 		c.byHand()
 	case "run-bridge", "run-none", "run-runc":
 		c.runs(dirs)

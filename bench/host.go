@@ -37,7 +37,7 @@ type order struct {
 	Workers  int
 
 	Dials      int  // connect so often to a published port
-	Throughput bool // of TCP between two containers
+	Throughput bool // one turn of TCP between two containers
 }
 
 type answer struct {
@@ -130,8 +130,16 @@ func prepareHost(name string) error {
 		setup += outsideClient
 	case strings.HasPrefix(name, "run-"):
 		setup += ownNetworks
-	case name == "floor" || name == "by-hand":
+	case name == "floor" || name == tcpByHand || name == tcpCalledByHand:
 		setup += bridgeByHand
+	case name == tcpCalledMasq:
+		setup += bridgeByHand + masqueradeByHand
+	}
+	switch {
+	case strings.HasSuffix(name, "-routed"):
+		setup += setBridgeCalls("0")
+	case strings.HasSuffix(name, "-called"):
+		setup += setBridgeCalls("1")
 	}
 	out, err := exec.Command("sh", "-ec", setup).CombinedOutput()
 	if err != nil {
@@ -155,6 +163,7 @@ type worker struct {
 	*contender
 	next     int
 	listener net.Listener // in the first container
+	flow     *flow        // from the second container to the first
 }
 
 func (w *worker) serve(o order) (a answer, err error) {

@@ -123,8 +123,9 @@ func (r *report) alternate(hosts map[string]*host, order order, turns int) error
 		labels = append(labels, l)
 	}
 	slices.Sort(labels)
-	for range turns {
-		for _, l := range labels {
+	for turn := range turns {
+		for i := range labels {
+			l := labels[(turn+i)%len(labels)]
 			a, err := hosts[l].do(order)
 			if err != nil {
 				return err
@@ -259,7 +260,7 @@ func (r *report) ratios() string {
 	row("DEL, berth to netavark", "", "beside netavark", "netavark", del)
 	row(fmt.Sprintf("connecting through a published port, %d published to one", manyPorts*portsHolder), "≤ 1.1", "many ports", "one port",
 		func(s *series) float64 { return float64(median(s.connect)) })
-	row("TCP throughput, berth's bridge to one made by hand", "≥ 0.97", "tcp", "tcp by hand", func(s *series) float64 { return median(s.rate) })
+	b.WriteString(r.tcpRatios())
 	row(fmt.Sprintf("ADD at %d endpoints to %d, on %d networks", manyEndoint, fewEndpoint, networksN), "≤ 1.15", "spread at many", "spread at few", add)
 	row(fmt.Sprintf("ADD at %d endpoints to %d, all on one network", manyEndoint, fewEndpoint), "≤ 1.15", "at many", "at few", add)
 	row("the latter of the floor: what the kernel's part grows by", "", "floor at many", "floor at few", add)
