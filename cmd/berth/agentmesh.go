@@ -76,7 +76,7 @@ func describeMesh(w io.Writer, m *api.Mesh) {
 	if m == nil {
 		return
 	}
-	fmt.Fprintf(w, "\nEncrypted networks: WireGuard of the %s, device %s, UDP port %d, key %s\n", m.Implementation, m.Device, m.Port, m.Key)
+	fmt.Fprintf(w, "\nEncrypted networks: %s WireGuard, device %s, UDP port %d, key %s\n", m.Implementation, m.Device, m.Port, m.Key)
 	tw := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	defer tw.Flush()
 	fmt.Fprintln(tw, "HOST\tENDPOINT\tLAST HANDSHAKE\tRECEIVED\tSENT")

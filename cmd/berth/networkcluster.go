@@ -28,7 +28,7 @@ func shareNetwork(cmd *cobra.Command, c *network.Catalogue, n *network.Network) 
 	}
 	_, err = api.Call(cmd.Context(), store, api.Request{CreateNetwork: &api.CreateNetwork{Name: n.Name, Config: plugin, List: n.Config, Labels: n.Labels}})
 	if errors.Is(err, api.ErrNoAgent) {
-		cmd.PrintErrf("berth: network %s: %v; until one runs with --etcd no container can be connected\n", n.Name, err)
+		cmd.PrintErrf("berth: network %s: %v; until one runs with --etcd no container can be connected, and the first one that is tells the other hosts of the network\n", n.Name, err)
 		return nil
 	}
 	if err != nil {
