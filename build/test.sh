@@ -29,7 +29,7 @@ machine() { go test -count=1 -run '^TestMachineIsUnchanged$' ./test/machine -arg
 fuzz() {
 	for package in $(git grep -l '^func Fuzz' -- '*_test.go' | xargs -n 1 dirname | sort -u); do
 		for target in $(go test -tags "$tags" -list '^Fuzz' "./$package" | grep '^Fuzz'); do
-			timeout 300 go test -tags "$tags" -run '^$' -fuzz "^$target\$" -fuzztime 20000x -fuzzminimizetime 20x \
+			timeout 300 go test -tags "$tags" -run '^$' -fuzz "^$target\$" -fuzztime 10000x -fuzzminimizetime 20x \
 				"./$package" || return 1
 		done
 	done
