@@ -93,6 +93,29 @@ func blockKey(network, subnet string, a netip.Addr) string {
 
 func tinyBlock(a netip.Addr) string { return blockKey("tiny", "10.46.0.0/28", a) }
 
+// A block of tiny has four addresses, of which the first has the network's and
+// the gateway's: the third container needs a second block.
+func TestAHostTakesOneBlockMoreWhenItsOwnAreUsedUp(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	holder := map[netip.Addr]string{}
+	for i := range 6 {
+		m := w.addTo(w.hosts[0], fmt.Sprintf("c%d", i), "tiny", tiny)
+		if other := holder[m.ips[0]]; other != "" {
+			t.Errorf("%s was given to %s and to %s", m.ips[0], other, m.Name)
+		}
+		holder[m.ips[0]] = m.Name
+		m.Ping("10.46.0.1")
+	}
+	blocks := map[string]bool{}
+	for a := range holder {
+		blocks[tinyBlock(a)] = true
+	}
+	if len(blocks) < 2 {
+		t.Errorf("six addresses are of %v; want more than one block", blocks)
+	}
+}
+
 func (w *world) cutOff(h *nettest.Host) {
 	h.Run("nft", "add", "table", "inet", "partition")
 	h.Run("nft", "add", "chain", "inet", "partition", "in", "{ type filter hook input priority 0; policy drop; }")
