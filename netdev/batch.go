@@ -176,16 +176,10 @@ func (b *Batch) ChangeLink(name string, c LinkChange) {
 	b.port(c.Port)
 }
 
-// Quiet has a device that is only a bridge's port, and not up yet, speak no IPv6
-// of its own. Every device that does has a route for multicast, and the kernel
-// walks the list of all those for each one more (fib6_add_rt2node,
-// net/ipv6/ip6_fib.c). This is done at once. Where the setting cannot be
-// written, because /proc/sys is read-only, the batch at least keeps the device
-// from having a link-local address (IN6_ADDR_GEN_MODE_NONE).
+// Quiet keeps a device that is only a bridge's port from having a link-local
+// address (IN6_ADDR_GEN_MODE_NONE): it speaks no IP of its own. A kernel
+// without IPv6 need not be kept from it.
 func (b *Batch) Quiet(name string) {
-	if WriteSysctl("ipv6/conf/"+name+"/disable_ipv6", "1") == nil {
-		return
-	}
 	b.Message(unix.RTM_NEWLINK, 0, "take IPv6 from link "+name)
 	header(&b.Batch, unix.AF_UNSPEC, 0, 0, 0)
 	b.String(unix.IFLA_IFNAME, name)
@@ -194,6 +188,7 @@ func (b *Batch) Quiet(name string) {
 	b.Uint8(unix.IFLA_INET6_ADDR_GEN_MODE, 1)
 	b.End(inet)
 	b.End(spec)
+	b.tolerate(unix.EAFNOSUPPORT)
 }
 
 // inet4Conf sets settings of net/ipv4/conf/DEVICE, whose attributes are

@@ -131,16 +131,3 @@ func TestAddAndDelLeaveNothing(t *testing.T) {
 		}
 	})
 }
-
-// Each device that speaks IPv6 has a route for multicast, in a list that the
-// kernel walks for each one more: a bridge's port needs none.
-func TestAPortAddsNoRouteToTheHost(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	r := w.add(request(w.host.NewContainer("c"), "front", ip4Config))
-	port := r.Interfaces[1].Name
-	w.host.Run("ip", "link", "show", "dev", port, "up") // fails where there is none
-	if routes := w.host.Run("ip", "-6", "route", "show", "table", "all", "dev", port); strings.TrimSpace(routes) != "" {
-		t.Errorf("port %s has routes: %s", port, routes)
-	}
-}
