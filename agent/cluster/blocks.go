@@ -132,14 +132,11 @@ func (c *Client) AcquireAddress(ctx context.Context, network string, set ipam.Ra
 // ReleaseAddress gives up a static address. One that is not this host's stays.
 func (c *Client) ReleaseAddress(ctx context.Context, network string, a netip.Addr) error {
 	c.mu.Lock()
-	raw, err := json.Marshal(owner{c.self.Name})
+	self := owner{c.self.Name}
 	c.mu.Unlock()
-	if err != nil {
-		return err
-	}
 	k := claimKey(network, a)
-	_, _, err = c.transact(ctx,
-		[]clientv3.Cmp{clientv3.Compare(clientv3.Value(k), "=", string(raw))},
+	_, _, err := c.transact(ctx,
+		[]clientv3.Cmp{clientv3.Compare(clientv3.Value(k), "=", self.text())},
 		[]clientv3.Op{clientv3.OpDelete(k)}, nil)
 	return err
 }
@@ -148,21 +145,17 @@ func (c *Client) ReleaseAddress(ctx context.Context, network string, a netip.Add
 // exists. A key that is this host's already is success.
 func (c *Client) own(ctx context.Context, network, k string) error {
 	c.mu.Lock()
-	self := c.self.Name
+	self := owner{c.self.Name}
 	c.mu.Unlock()
-	raw, err := json.Marshal(owner{self})
-	if err != nil {
-		return err
-	}
 	done, answers, err := c.transact(ctx,
 		[]clientv3.Cmp{absent(k), exists(networkKey(network))},
-		[]clientv3.Op{clientv3.OpPut(k, string(raw))},
+		[]clientv3.Op{clientv3.OpPut(k, self.text())},
 		[]clientv3.Op{clientv3.OpGet(k)})
 	if err != nil {
 		return err
 	}
 	if done {
-		c.note(k, raw)
+		c.note(k, []byte(self.text()))
 		return nil
 	}
 	kvs := answers[0].GetResponseRange().Kvs
@@ -173,7 +166,7 @@ func (c *Client) own(ctx context.Context, network, k string) error {
 	if err := json.Unmarshal(kvs[0].Value, &o); err != nil {
 		return fmt.Errorf("decode %s: %w", k, err)
 	}
-	if o.Host == self {
+	if o == self {
 		return nil
 	}
 	return fmt.Errorf("%w: host %s gives out %s", errConflict, o.Host, k)

@@ -106,16 +106,12 @@ func (c *Client) markDead(ctx context.Context, host string) error {
 // host is there.
 func (c *Client) Forget(ctx context.Context, host string) error {
 	owned := c.view.ownedBy(host)
-	raw, err := json.Marshal(owner{host})
-	if err != nil {
-		return err
-	}
 	for _, k := range append(owned, "") {
 		// Each only while the dead host has it: another agent may have freed
 		// it already, and a third host have taken it.
 		conditions, op := []clientv3.Cmp{absent(hostKey(host))}, clientv3.OpDelete(key(kindDead, host))
 		if k != "" {
-			conditions, op = append(conditions, clientv3.Compare(clientv3.Value(k), "=", string(raw))), clientv3.OpDelete(k)
+			conditions, op = append(conditions, clientv3.Compare(clientv3.Value(k), "=", owner{host}.text())), clientv3.OpDelete(k)
 		}
 		if _, _, err := c.transact(ctx, conditions, []clientv3.Op{op}, nil); err != nil {
 			return err

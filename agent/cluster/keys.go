@@ -117,6 +117,12 @@ type owner struct {
 	Host string `json:"host"`
 }
 
+// text is the value as etcd has it.
+func (o owner) text() string {
+	raw, _ := json.Marshal(o) // of a string, which never fails
+	return string(raw)
+}
+
 func key(parts ...string) string { return Root + strings.Join(parts, "/") }
 
 func networkKey(name string) string { return key(kindNetwork, name) }

@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -133,12 +132,8 @@ func (c *Client) restoreOwners(ctx context.Context, fresh *View) error {
 			delete(owners, k)
 		}
 		for k, host := range owners {
-			raw, err := json.Marshal(owner{host})
-			if err != nil {
-				return fmt.Errorf("encode %s: %w", k, err)
-			}
 			// Who was faster has told the same, or has a right to it.
-			if _, _, err := c.transact(ctx, []clientv3.Cmp{absent(k), exists(networkKey(name))}, []clientv3.Op{clientv3.OpPut(k, string(raw))}, nil); err != nil {
+			if _, _, err := c.transact(ctx, []clientv3.Cmp{absent(k), exists(networkKey(name))}, []clientv3.Op{clientv3.OpPut(k, owner{host}.text())}, nil); err != nil {
 				return err
 			}
 		}
@@ -151,11 +146,7 @@ func (c *Client) restoreOwners(ctx context.Context, fresh *View) error {
 func (c *Client) prepareOwners(ctx context.Context, l *lost, keys []string) error {
 	conditions, puts := []clientv3.Cmp{absent(networkKey(l.network.Name))}, []clientv3.Op(nil)
 	for _, k := range keys {
-		raw, err := json.Marshal(owner{l.owners[k]})
-		if err != nil {
-			return fmt.Errorf("encode %s: %w", k, err)
-		}
-		conditions, puts = append(conditions, absent(k)), append(puts, clientv3.OpPut(k, string(raw)))
+		conditions, puts = append(conditions, absent(k)), append(puts, clientv3.OpPut(k, owner{l.owners[k]}.text()))
 	}
 	_, _, err := c.transact(ctx, conditions, puts, nil)
 	return err
