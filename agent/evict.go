@@ -44,7 +44,7 @@ func (a *Agent) evict(before, now map[endpoint.Key]error) {
 func (a *Agent) evictions() (list []string) {
 	a.telling.Lock()
 	defer a.telling.Unlock()
-	for err := range maps.Values(a.evicted) {
+	for _, err := range a.evicted {
 		list = append(list, err.Error())
 	}
 	slices.Sort(list)

@@ -51,6 +51,21 @@ func (m *Mesh) hear(key wgtypes.Key, s sighting) {
 	}
 }
 
+// hearOnly forgets where peers were heard that are not these, or are told to be
+// elsewhere by now.
+func (m *Mesh) hearOnly(want map[wgtypes.Key]Peer) {
+	maps.DeleteFunc(m.heard, func(key wgtypes.Key, s sighting) bool {
+		gone := want[key] != s.Peer
+		m.news = m.news || gone
+		return gone
+	})
+	for key, p := range want {
+		if _, ok := m.heard[key]; !ok {
+			m.hear(key, sighting{Peer: p})
+		}
+	}
+}
+
 func endpointOf(p wgtypes.Peer) netip.AddrPort {
 	if p.Endpoint == nil {
 		return netip.AddrPort{}
@@ -96,16 +111,7 @@ func (m *Mesh) SetPeers(peers []Peer, more bool) error {
 			return errors.Join(append(errs, fmt.Errorf("set peers of the mesh: %w", err))...)
 		}
 	}
-	maps.DeleteFunc(m.heard, func(key wgtypes.Key, s sighting) bool {
-		gone := want[key] != s.Peer
-		m.news = m.news || gone
-		return gone
-	})
-	for key, p := range want {
-		if _, ok := m.heard[key]; !ok {
-			m.hear(key, sighting{Peer: p})
-		}
-	}
+	m.hearOnly(want)
 	errs = append(errs, m.remember())
 	m.greetRotated(want)
 	m.told, m.have = want, map[wgtypes.Key]bool{}
