@@ -158,12 +158,8 @@ func deleteLoop() error {
 	defer c.Close()
 	var errs []error
 	for i := range loops {
+		errs = append(errs, netdev.DeleteLinkHere(loops[i].out))
 		b := new(netdev.Batch)
-		b.DeleteLink(loops[i].out)
-		if err := c.Do(b); err != nil && !netdev.Missing(err) {
-			errs = append(errs, err)
-		}
-		b.Reset()
 		b.DeleteRule(loops[i].rule())
 		if err := c.Do(b); !errors.Is(err, unix.EAFNOSUPPORT) {
 			errs = append(errs, err)
