@@ -426,34 +426,40 @@ func (f IPTables) hook(hooks []iptHook, is4 bool) error {
 	}
 	for _, h := range hooks {
 		if h.table == "filter" {
-			if err := hookBefore(ipt, h); err != nil {
-				return err
-			}
+			err = h.beforeBarrier(ipt)
+		} else {
+			err = ipt.AppendUnique(h.table, h.chain, h.spec...)
 		}
-		if err := ipt.AppendUnique(h.table, h.chain, h.spec...); err != nil {
+		if err != nil {
 			return fmt.Errorf("hook %s of table %s: %w", h.chain, h.table, err)
 		}
 	}
 	return nil
 }
 
-// hookBefore moves or makes the jump where the chain has such a rule.
-func hookBefore(ipt *iptables.IPTables, h iptHook) error {
+// beforeBarrier moves or makes the jump where the chain has such a rule, and
+// else appends it, where it is missing.
+func (h *iptHook) beforeBarrier(ipt *iptables.IPTables) error {
 	rules, err := ipt.List(h.table, h.chain)
 	if err != nil {
-		return fmt.Errorf("list %s: %w", h.chain, err)
+		return err
 	}
 	// The first line is the policy; the chain's others are its rules.
 	stop := barrier(rules, h.chain)
-	if stop == 0 || slices.Contains(rules[1:stop], "-A "+h.chain+" "+strings.Join(h.spec, " ")) {
+	if stop > 0 {
+		rules = rules[:stop]
+	}
+	if slices.Contains(rules, "-A "+h.chain+" "+strings.Join(h.spec, " ")) {
 		return nil
+	}
+	if stop == 0 {
+		return ipt.AppendUnique(h.table, h.chain, h.spec...)
 	}
 	if err := ipt.DeleteIfExists(h.table, h.chain, h.spec...); err != nil {
 		return err
 	}
 	return ipt.Insert(h.table, h.chain, stop, h.spec...)
 }
-
 func (f IPTables) tool(is4 bool) (*iptables.IPTables, error) {
 	path, err := exec.LookPath(f.command(is4, ""))
 	if err != nil {
