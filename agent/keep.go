@@ -187,6 +187,11 @@ func (a *Agent) follow(change cluster.Change) {
 	if len(change.Hosts) > 0 {
 		touched = append(touched, view.EndpointsOn(change.Hosts)...)
 	}
+	if a.cluster.IsRecovering() {
+		// Etcd is told anew, in any order: as in a repair, what the kernel has is
+		// better than nothing.
+		touched = slices.DeleteFunc(touched, func(e *cluster.Endpoint) bool { return view.IsAhead(e.Network, e.MAC, a.Name) })
+	}
 	ways, neighbours := map[string][]plane.Way{}, map[string][]plane.Neighbour{}
 	for _, e := range touched {
 		vtep, ok := view.Way(e.Network, e.MAC, a.Name)

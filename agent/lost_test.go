@@ -88,6 +88,68 @@ func TestNetworksThatEtcdHasLostAreMadeAgain(t *testing.T) {
 	w.everyPair([]*member{a, b, w.add(w.hosts[0], "c"), w.add(w.hosts[2], "d")})
 }
 
+// Etcd may be told of an endpoint before its host: until then the way that the
+// others have stays.
+func TestAnEndpointThatComesBeforeItsHostIsHeld(t *testing.T) {
+	t.Parallel()
+	w := newWorldWith(t, bothFamilies, 2, func(int) []string { return []string{agentTTL + "=60s"} })
+	one, two := w.hosts[0], w.hosts[1]
+	a, b := w.add(one, "a"), w.add(two, "b")
+	w.everyPair([]*member{a, b})
+	var key, value string
+	for _, line := range w.keysBelow("/berth/v1/endpoints/front/") {
+		if strings.Contains(line, `"host":"h2"`) {
+			key, value, _ = strings.Cut(line, " ")
+		}
+	}
+	w.agents[two].Kill()
+	w.etcd.Kill()
+	w.server.Run("rm", "-r", w.TempDirOf())
+	w.startEtcd()
+	w.noticesTheLoss(one)
+	tell := func() { w.kv("put", fmt.Sprintf(`{"key":%q,"value":%q}`, key64(key), key64(value))) }
+	tell()
+	w.eventually("h1 to read of it", func() error {
+		answer, err := w.call(one, api.Request{Inspect: &api.NetworkName{Name: "front"}})
+		if err == nil && len(answer.Network.Endpoints) != 2 {
+			err = fmt.Errorf("%+v", answer.Network)
+		}
+		return err
+	})
+	// Changes are applied one after the other: when the second from now is begun
+	// that one is done.
+	for range 2 {
+		before := w.changes(one)
+		tell()
+		w.eventually("another change", func() error {
+			if n := w.changes(one); n == before {
+				return errors.New(n)
+			}
+			return nil
+		})
+	}
+	if out := entries(one); !strings.Contains(out, b.ips[0].String()+" ") {
+		t.Errorf("h1 has forgotten b:\n%s", out)
+	}
+	a.Ping(b.ips[0].String())
+}
+
+// changes is a line that differs after each change that an agent applies.
+func (w *world) changes(h *nettest.Host) string {
+	w.Helper()
+	metrics, err := h.TryGet("http://127.0.0.1:9470/metrics")
+	if err != nil {
+		w.Fatal(err)
+	}
+	for line := range strings.Lines(metrics) {
+		if strings.HasPrefix(line, "berth_agent_changes_total ") {
+			return line
+		}
+	}
+	w.Fatal(metrics)
+	return ""
+}
+
 // addAgain adds a container as soon as there is another answer than to try
 // again later.
 func (w *world) addAgain(h *nettest.Host, name string) *member {

@@ -113,6 +113,19 @@ func (v *View) Way(network, mac, self string) (vtep netip.Addr, ok bool) {
 	return v.vtepOf(network, of.byMAC.newest(mac), self)
 }
 
+// IsAhead tells whether the view has another host's MAC before the network or
+// the host, so that Way does not know it yet.
+func (v *View) IsAhead(network, mac, self string) bool {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	of := v.endpoints[network]
+	if of == nil {
+		return false
+	}
+	e := of.byMAC.newest(mac)
+	return e != nil && e.Host != self && (v.networks[network] == nil || v.hosts[e.Host] == nil)
+}
+
 // Holder tells the MAC of a network's address, as Way does.
 func (v *View) Holder(network string, a netip.Addr, self string) (mac string, ok bool) {
 	v.mu.RLock()
