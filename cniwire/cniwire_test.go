@@ -120,6 +120,22 @@ func TestAPanicIsAnError(t *testing.T) {
 	}
 }
 
+// CNI has no place for warnings but standard error, which runtimes log.
+func TestWarningsGoToStandardErrorOnce(t *testing.T) {
+	t.Parallel()
+	f := &fake{result: one()}
+	f.result.Warnings = []string{"first", "second"}
+	a := run(f, env("ADD"), conf("1.1.0", ""))
+	if want := "fake: warning: first\nfake: warning: second\n"; a.code != 0 || a.stderr != want {
+		t.Errorf("exit code %d, stderr %q, want %q", a.code, a.stderr, want)
+	}
+	if strings.Contains(strings.ToLower(a.stdout), "warning") {
+		t.Errorf("the result has what the specification does not: %s", a.stdout)
+	}
+	f.result.Warnings, f.err = []string{"of what failed"}, errFake
+	run(f, env("ADD"), conf("1.1.0", "")).failure(t) // which wants nothing on standard error
+}
+
 func TestAResultThatCannotBeToldIsUndone(t *testing.T) {
 	t.Parallel()
 	f := &fake{result: &plugins.Result{IPs: []plugins.IP{{Address: netip.Prefix{}}}}}

@@ -87,16 +87,21 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// condition knows tun: whether programs can make network devices.
+// condition knows tun: whether programs can make network devices, and
+// br_netfilter: whether the kernel has it, and so the plugins may warn of it.
 func condition(name string) (bool, error) {
-	if name != "tun" {
-		return false, fmt.Errorf("unknown condition %q", name)
+	switch name {
+	case "tun":
+		f, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
+		if err != nil {
+			return false, nil
+		}
+		return true, f.Close()
+	case "br_netfilter":
+		_, err := os.Stat("/proc/sys/net/bridge/bridge-nf-call-ip6tables")
+		return err == nil, nil
 	}
-	f, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
-	if err != nil {
-		return false, nil
-	}
-	return true, f.Close()
+	return false, fmt.Errorf("unknown condition %q", name)
 }
 
 func setup(env *testscript.Env) error {

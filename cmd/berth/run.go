@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"time"
@@ -101,31 +100,36 @@ func (f *runFlags) run(cmd *cobra.Command, ref string, command []string) error {
 	}
 	defer session.Close()
 	if f.detach {
-		return detached(cmd.OutOrStdout(), c, session)
+		return detached(cmd, c, session)
 	}
-	return attached(session, f)
+	return attached(cmd, session, f)
 }
 
-func detached(out io.Writer, c *container.Container, session *container.Session) error {
-	outcome, err := session.Started()
+func detached(cmd *cobra.Command, c *container.Container, session *container.Session) error {
+	outcome, err := started(cmd, session)
 	if err != nil {
 		return err
 	}
 	if outcome != nil {
 		return outcomeError(outcome)
 	}
-	_, err = fmt.Fprintln(out, c.ID)
+	_, err = fmt.Fprintln(cmd.OutOrStdout(), c.ID)
 	return err
 }
 
+// started waits until the container runs, and prints what its networks warn of.
+func started(cmd *cobra.Command, session *container.Session) (*container.Outcome, error) {
+	return session.Started(func(warning string) { warn(cmd, errors.New(warning)) })
+}
+
 // attached joins the container's streams with our own, and forwards signals.
-func attached(session *container.Session, f *runFlags) error {
+func attached(cmd *cobra.Command, session *container.Session, f *runFlags) error {
 	term, err := openTerminal(f.terminal, f.interactive)
 	if err != nil {
 		return err
 	}
 	defer term.restore()
-	outcome, err := session.Started()
+	outcome, err := started(cmd, session)
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ func endpointOf(networkName, ifname string, result *plugins.Result) *Endpoint {
 	if result == nil {
 		return e
 	}
-	e.DNS = result.DNS
+	e.DNS, e.Warnings = result.DNS, result.Warnings
 	for _, i := range result.Interfaces {
 		if i.Sandbox != "" && i.Name == ifname {
 			e.MAC = i.MAC.String()

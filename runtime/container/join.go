@@ -47,9 +47,18 @@ func (s *supervisor) joinNetworks(ctx context.Context) error {
 			return fmt.Errorf("connect container %s to network %s: %w", s.c.Name, n.Name, err)
 		}
 		s.st.Endpoints = append(s.st.Endpoints, *ep)
+		s.warn(ep)
 		ports = nil
 	}
 	return nil
+}
+
+// warn tells the client what does not work on a network, though the container
+// is connected.
+func (s *supervisor) warn(ep *Endpoint) {
+	for _, warning := range ep.Warnings {
+		s.client.write(frameWarning, fmt.Appendf(nil, "network %s: %s", ep.Network, warning))
+	}
 }
 
 // makeNetNS pins a new namespace in this boot's directory, its loopback up.

@@ -34,6 +34,7 @@ type Endpoint struct {
 	Addresses []netip.Prefix `json:"addresses,omitempty"`
 	Gateways  []netip.Addr   `json:"gateways,omitempty"`
 	DNS       plugins.DNS    `json:"dns,omitzero"`
+	Warnings  []string       `json:"warnings,omitempty"` // of its ADD
 }
 
 // Attachment asks for one network of a container.

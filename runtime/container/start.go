@@ -95,19 +95,25 @@ func fileConn(fd int) (io.ReadWriteCloser, error) {
 // Close lets go of the container, which goes on.
 func (s *Session) Close() error { return s.conn.Close() }
 
-// Started waits until the container runs. The Outcome is not nil when it has
-// not been started.
-func (s *Session) Started() (*Outcome, error) {
-	kind, payload, err := readFrame(s.conn)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("the container's supervisor has died: %w", err)
-	case kind == frameStarted:
-		return nil, nil
-	case kind == frameExit:
-		return decodeOutcome(payload)
+// Started waits until the container runs, and hands each warning of its
+// networks to warn. The Outcome is not nil when it has not been started.
+func (s *Session) Started(warn func(warning string)) (*Outcome, error) {
+	for {
+		kind, payload, err := readFrame(s.conn)
+		if err != nil {
+			return nil, fmt.Errorf("the container's supervisor has died: %w", err)
+		}
+		switch kind {
+		case frameWarning:
+			warn(string(payload))
+		case frameStarted:
+			return nil, nil
+		case frameExit:
+			return decodeOutcome(payload)
+		default:
+			return nil, fmt.Errorf("read from supervisor: frame %q came before the container had started", kind)
+		}
 	}
-	return nil, fmt.Errorf("read from supervisor: frame %q came before the container had started", kind)
 }
 
 func decodeOutcome(payload []byte) (*Outcome, error) {

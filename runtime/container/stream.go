@@ -15,7 +15,8 @@ const (
 	frameStdinEnd = 'e' // no more
 	frameResize   = 'w' // Winsize
 	frameSignal   = 's' // one octet
-	frameStarted  = 'r' // from the container: it runs
+	frameWarning  = 'n' // from the supervisor: what does not work as one may expect
+	frameStarted  = 'r' // the container runs
 	frameStdout   = 'o'
 	frameStderr   = 'x'
 	frameExit     = 'q' // Outcome; the last
