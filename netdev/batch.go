@@ -98,38 +98,6 @@ func (b *Batch) endpoint(name string, mac net.HardwareAddr, mtu int) {
 	}
 }
 
-// Bridge is what a bridge is made with and what Conn.Device tells of it.
-type Bridge struct {
-	VLANFiltering bool
-	DefaultPVID   uint16 // 0: none; what a bridge without VLAN support has
-}
-
-// AddBridge makes a bridge, down. Its MAC is given, so that it is not that of
-// whichever port has the lowest: containers keep the gateway's in their
-// caches. It does not snoop multicast: that has no effect where there is no
-// querier, but has a timer for every port, all of which are set anew whenever
-// one comes up (br_port_state_selection, net/bridge/br_stp.c). Nor does it
-// delay forwarding, which is for the spanning tree protocol: without it a port
-// forwards at once, but its timer runs all the same, and 15 seconds later tells
-// every listener of the port (br_forward_delay_timer_expired). Who turns the
-// protocol on gets the least delay that it allows (br_stp_start).
-func (b *Batch) AddBridge(name string, mac net.HardwareAddr, mtu int, o Bridge) {
-	b.Message(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, "create bridge "+name)
-	header(&b.Batch, unix.AF_UNSPEC, 0, 0, 0)
-	b.endpoint(name, mac, mtu)
-	info := b.Nest(unix.IFLA_LINKINFO)
-	b.String(unix.IFLA_INFO_KIND, "bridge")
-	data := b.Nest(unix.IFLA_INFO_DATA)
-	b.Uint8(unix.IFLA_BR_MCAST_SNOOPING, 0)
-	b.Uint32(unix.IFLA_BR_FORWARD_DELAY, 0)
-	if o.VLANFiltering {
-		b.Uint8(unix.IFLA_BR_VLAN_FILTERING, 1)
-		b.Uint16(unix.IFLA_BR_VLAN_DEFAULT_PVID, o.DefaultPVID)
-	}
-	b.End(data)
-	b.End(info)
-}
-
 // Port is what a bridge's port may be told. A nil field stays as it is.
 type Port struct {
 	Hairpin  *bool // frames may leave by the port they came in by

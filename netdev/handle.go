@@ -1,9 +1,11 @@
 // Package netdev makes and changes network devices, addresses, routes,
 // neighbours and forwarding entries by rtnetlink.
 //
-// All of it is methods of a Handle, which is bound to one network namespace
-// when it is opened: no method enters a namespace, except for sysctls, which
-// have no other way.
+// There are two ways to the kernel, both bound to one network namespace when
+// they are opened. On the path of an Add or Del a Conn does what a Batch has
+// collected, in one system call, and tells only what is needed there. A Handle
+// is for everything else, one change at a time, by the netlink library. No
+// method enters a namespace, except for sysctls, which have no other way.
 package netdev
 
 import (
@@ -71,6 +73,15 @@ func (h *Handle) socket() (*nlsock.Conn, error) {
 		return err
 	})
 	return h.sock, err
+}
+
+// Do carries a batch out, as Conn.Do does.
+func (h *Handle) Do(b *Batch) error {
+	sock, err := h.socket()
+	if err != nil {
+		return err
+	}
+	return (&Conn{sock}).Do(b)
 }
 
 // inside runs fn in the handle's namespace, for what is not netlink.
