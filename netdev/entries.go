@@ -11,9 +11,9 @@ import (
 	"github.com/berth-net/berth/netdev/nlsock"
 )
 
-// Entries collects changes of forwarding and neighbour entries, to be made in
-// few system calls: a host of a large cluster has tens of thousands. The zero
-// value is empty and ready.
+// Entries collects changes of forwarding and neighbour entries, which
+// Handle.Apply makes in few system calls: a host of a large cluster has tens
+// of thousands. The zero value is empty and ready.
 type Entries struct{ batches []*nlsock.Batch }
 
 // entriesAtOnce bounds a batch: the acknowledgements of one must fit into the
@@ -30,13 +30,30 @@ func (e *Entries) open(typ, flags uint16, what string) *nlsock.Batch {
 	return b
 }
 
-// entry begins a message; attributes follow.
-func (e *Entries) entry(set bool, family uint8, link Link, state uint16, flags uint8, what string) *nlsock.Batch {
-	typ, how, verb := uint16(unix.RTM_DELNEIGH), uint16(0), "delete "
+// change is what becomes of an entry. One is never created exclusively: that
+// would fail on a leftover, and on the entry of a container that has moved.
+type change struct {
+	verb  string
+	typ   uint16
+	flags uint16
+}
+
+var (
+	setEntry    = change{"set", unix.RTM_NEWNEIGH, unix.NLM_F_CREATE | unix.NLM_F_REPLACE}
+	addEntry    = change{"add", unix.RTM_NEWNEIGH, unix.NLM_F_CREATE | unix.NLM_F_APPEND}
+	removeEntry = change{"delete", unix.RTM_DELNEIGH, 0}
+)
+
+func setOrRemove(set bool) change {
 	if set {
-		typ, how, verb = unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, "set "
+		return setEntry
 	}
-	b := e.open(typ, how, verb+what+" of "+link.Attrs().Name)
+	return removeEntry
+}
+
+// entry begins a message; attributes follow.
+func (e *Entries) entry(c change, family uint8, link Link, state uint16, flags uint8, what string) *nlsock.Batch {
+	b := e.open(c.typ, c.flags, c.verb+" "+what+" of "+link.Attrs().Name)
 	b.U8(family)
 	b.Zeros(3)
 	b.U32(uint32(link.Attrs().Index))
@@ -46,24 +63,48 @@ func (e *Entries) entry(set bool, family uint8, link Link, state uint16, flags u
 	return b
 }
 
-// SetFDB makes the VTEP the destination for a MAC, as ReplaceFDB does.
+// SetFDB makes the VTEP at remote the one destination for a MAC.
 func (e *Entries) SetFDB(vxlan Link, mac net.HardwareAddr, remote netip.Addr) {
-	fdbEntry(e.fdb(true, vxlan, mac), vxlan, mac, remote)
+	e.destination(setEntry, vxlan, mac, remote)
+}
+
+// AddFDB adds a VTEP to the destinations of a MAC, AnyMAC mostly.
+func (e *Entries) AddFDB(vxlan Link, mac net.HardwareAddr, remote netip.Addr) {
+	e.destination(addEntry, vxlan, mac, remote)
+}
+
+// RemoveFDB removes one destination of a MAC.
+func (e *Entries) RemoveFDB(vxlan Link, mac net.HardwareAddr, remote netip.Addr) {
+	e.destination(removeEntry, vxlan, mac, remote)
 }
 
 // DropFDB removes a MAC with all of its destinations: that is what the kernel
 // does when the request names none (__vxlan_fdb_delete).
 func (e *Entries) DropFDB(vxlan Link, mac net.HardwareAddr) {
-	e.fdb(false, vxlan, mac).Bytes(unix.NDA_LLADDR, mac)
+	e.fdb(removeEntry, vxlan, mac)
 }
 
-func (e *Entries) fdb(set bool, vxlan Link, mac net.HardwareAddr) *nlsock.Batch {
-	return e.entry(set, unix.AF_BRIDGE, vxlan, unix.NUD_PERMANENT|unix.NUD_NOARP, unix.NTF_SELF, "FDB entry "+mac.String())
+// destination names the underlay device where the VXLAN device is bound to
+// one: the kernel takes it from the entry alone, and would else send by
+// whatever route leads to remote (vxlan_xmit_one of
+// drivers/net/vxlan/vxlan_core.c).
+func (e *Entries) destination(c change, vxlan Link, mac net.HardwareAddr, remote netip.Addr) {
+	b := e.fdb(c, vxlan, mac)
+	b.Bytes(unix.NDA_DST, remote.AsSlice())
+	if v, ok := vxlan.(*netlink.Vxlan); ok && v.VtepDevIndex != 0 {
+		b.Uint32(unix.NDA_IFINDEX, uint32(v.VtepDevIndex))
+	}
+}
+
+func (e *Entries) fdb(c change, vxlan Link, mac net.HardwareAddr) *nlsock.Batch {
+	b := e.entry(c, unix.AF_BRIDGE, vxlan, unix.NUD_PERMANENT|unix.NUD_NOARP, unix.NTF_SELF, "FDB entry "+mac.String())
+	b.Bytes(unix.NDA_LLADDR, mac)
+	return b
 }
 
 // BridgeFDB makes a bridge's port the way to a MAC, or removes that.
 func (e *Entries) BridgeFDB(set bool, port Link, mac net.HardwareAddr) {
-	b := e.entry(set, unix.AF_BRIDGE, port, unix.NUD_NOARP, unix.NTF_MASTER, "bridge FDB entry "+mac.String())
+	b := e.entry(setOrRemove(set), unix.AF_BRIDGE, port, unix.NUD_NOARP, unix.NTF_MASTER, "bridge FDB entry "+mac.String())
 	b.Bytes(unix.NDA_LLADDR, mac)
 }
 
@@ -73,22 +114,10 @@ func (e *Entries) Neighbour(set bool, link Link, addr netip.Addr, mac net.Hardwa
 	if addr.Is6() {
 		family = unix.AF_INET6
 	}
-	b := e.entry(set, family, link, unix.NUD_PERMANENT, 0, "neighbour "+addr.String())
+	b := e.entry(setOrRemove(set), family, link, unix.NUD_PERMANENT, 0, "neighbour "+addr.String())
 	b.Bytes(unix.NDA_DST, addr.AsSlice())
 	if set {
 		b.Bytes(unix.NDA_LLADDR, mac)
-	}
-}
-
-// fdbEntry ends a message of a VXLAN device's FDB. Where the device is bound
-// to an underlay device the entry is too: the kernel takes it from the entry
-// alone, and would else send by whatever route leads to remote (vxlan_xmit_one
-// of drivers/net/vxlan/vxlan_core.c).
-func fdbEntry(b *nlsock.Batch, vxlan Link, mac net.HardwareAddr, remote netip.Addr) {
-	b.Bytes(unix.NDA_DST, remote.AsSlice())
-	b.Bytes(unix.NDA_LLADDR, mac)
-	if v, ok := vxlan.(*netlink.Vxlan); ok && v.VtepDevIndex != 0 {
-		b.Uint32(unix.NDA_IFINDEX, uint32(v.VtepDevIndex))
 	}
 }
 

@@ -22,6 +22,15 @@ func handle(t *testing.T, h *nettest.Host) *netdev.Handle {
 	return dev
 }
 
+func apply(t *testing.T, dev *netdev.Handle, collect func(*netdev.Entries)) {
+	t.Helper()
+	var e netdev.Entries
+	collect(&e)
+	if err := dev.Apply(&e); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func vxlanSpec(name string) netdev.VXLAN {
 	return netdev.VXLAN{
 		Name: name, VNI: 42, Port: 4789, Local: netip.MustParseAddr("192.0.2.1"), MTU: 1450,
@@ -66,14 +75,8 @@ func TestFDBEntriesAreReplacedNeverRefused(t *testing.T) {
 	mac := net.HardwareAddr{2, 0, 0, 0, 0, 9}
 	old, moved := netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("192.0.2.3")
 	for _, remote := range []netip.Addr{old, old, moved} {
-		if err := dev.ReplaceFDB(vx, mac, remote); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, remote := range []netip.Addr{old, old, moved} {
-		if err := dev.AppendFDB(vx, netdev.AnyMAC, remote); err != nil {
-			t.Fatal(err)
-		}
+		apply(t, dev, func(e *netdev.Entries) { e.SetFDB(vx, mac, remote) })
+		apply(t, dev, func(e *netdev.Entries) { e.AddFDB(vx, netdev.AnyMAC, remote) })
 	}
 	entries, _, err := dev.FDB(vx)
 	if err != nil {
@@ -87,9 +90,11 @@ func TestFDBEntriesAreReplacedNeverRefused(t *testing.T) {
 		t.Errorf("FDB is %v, want %v", entries, want)
 	}
 	for range 2 {
-		if err := errors.Join(dev.DeleteFDB(vx, mac, moved), dev.DeleteFDB(vx, netdev.AnyMAC, old)); err != nil {
-			t.Errorf("delete: %v", err)
-		}
+		apply(t, dev, func(e *netdev.Entries) { e.RemoveFDB(vx, mac, moved); e.RemoveFDB(vx, netdev.AnyMAC, old) })
+	}
+	left := []netdev.FDBEntry{{MAC: "00:00:00:00:00:00", Remote: moved}}
+	if entries, _, err := dev.FDB(vx); err != nil || !slices.Equal(entries, left) {
+		t.Errorf("after the removal the FDB is %v (%v), want %v", entries, err, left)
 	}
 }
 
@@ -118,9 +123,11 @@ func TestBridgeEntriesNeighboursAndPortFlags(t *testing.T) {
 	mac := net.HardwareAddr{2, 0, 0, 0, 0, 9}
 	v4, v6 := netip.MustParseAddr("10.0.0.9"), netip.MustParseAddr("fd00::9")
 	for range 2 {
-		if err := errors.Join(dev.ReplaceBridgeFDB(vx, mac), dev.ReplaceNeighbour(br, v4, mac), dev.ReplaceNeighbour(br, v6, mac)); err != nil {
-			t.Fatal(err)
-		}
+		apply(t, dev, func(e *netdev.Entries) {
+			e.BridgeFDB(true, vx, mac)
+			e.Neighbour(true, br, v4, mac)
+			e.Neighbour(true, br, v6, mac)
+		})
 	}
 	h.Run("ip", "link", "add", "other", "type", "bridge")
 	h.Run("ip", "neighbour", "add", "10.0.0.8", "lladdr", "02:00:00:00:00:08", "dev", "other", "nud", "permanent")
@@ -131,9 +138,17 @@ func TestBridgeEntriesNeighboursAndPortFlags(t *testing.T) {
 		t.Errorf("neighbours are %v, %v", n, err)
 	}
 	for range 2 {
-		if err := errors.Join(dev.DeleteBridgeFDB(vx, mac), dev.DeleteNeighbour(br, v4), dev.DeleteNeighbour(br, v6)); err != nil {
-			t.Errorf("delete: %v", err)
-		}
+		apply(t, dev, func(e *netdev.Entries) {
+			e.BridgeFDB(false, vx, mac)
+			e.Neighbour(false, br, v4, nil)
+			e.Neighbour(false, br, v6, nil)
+		})
+	}
+	if _, macs, err := dev.FDB(vx); err != nil || len(macs) > 0 {
+		t.Errorf("after the removal the bridge FDB is %v, %v", macs, err)
+	}
+	if n, err := dev.Neighbours(br); err != nil || len(n) > 0 {
+		t.Errorf("after the removal the neighbours are %v, %v", n, err)
 	}
 }
 
@@ -154,16 +169,13 @@ func TestFDBEntriesLeaveByTheUnderlayDevice(t *testing.T) {
 		t.Fatal(err)
 	}
 	mac := net.HardwareAddr{2, 0, 0, 0, 0, 9}
-	if err := dev.ReplaceFDB(vx, mac, netip.MustParseAddr("fe80::2")); err != nil {
-		t.Fatal(err)
-	}
+	remote := netip.MustParseAddr("fe80::2")
+	apply(t, dev, func(e *netdev.Entries) { e.SetFDB(vx, mac, remote) })
 	const want = "02:00:00:00:00:09 dst fe80::2 via tunnel"
 	if out := h.Run("bridge", "fdb", "show", "dev", "vx0"); !strings.Contains(out, want) {
 		t.Errorf("the FDB lacks %q:\n%s", want, out)
 	}
-	if err := dev.DeleteFDB(vx, mac, netip.MustParseAddr("fe80::2")); err != nil {
-		t.Fatal(err)
-	}
+	apply(t, dev, func(e *netdev.Entries) { e.RemoveFDB(vx, mac, remote) })
 	if out := h.Run("bridge", "fdb", "show", "dev", "vx0"); strings.Contains(out, "fe80::2") {
 		t.Errorf("the entry is left:\n%s", out)
 	}

@@ -137,11 +137,11 @@ func (p *Prober) Close() error {
 func (p *Prober) SetPeers(peers map[string]netip.Addr) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var errs []error
-	for name, old := range p.peers {
+	var changes netdev.Entries
+	for name := range p.peers {
 		if _, ok := peers[name]; !ok {
 			delete(p.peers, name)
-			errs = append(errs, p.dev.DeleteFDB(p.link, macOf(name), old))
+			changes.DropFDB(p.link, macOf(name))
 		}
 	}
 	for name, addr := range peers {
@@ -149,9 +149,9 @@ func (p *Prober) SetPeers(peers map[string]netip.Addr) error {
 			continue
 		}
 		p.peers[name] = addr
-		errs = append(errs, p.dev.ReplaceFDB(p.link, macOf(name), addr))
+		changes.SetFDB(p.link, macOf(name), addr)
 	}
-	return errors.Join(errs...)
+	return p.dev.Apply(&changes)
 }
 
 // Ask finds out about peers, all at once.

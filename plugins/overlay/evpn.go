@@ -32,16 +32,13 @@ func (w *wiring) tellFabric() error {
 		return err
 	}
 	mac := net.HardwareAddr(w.a.Record.MAC)
-	if err := dev.ReplaceBridgeFDB(port, mac); err != nil {
-		return err
-	}
 	w.a.OnAbort(func() error { return withdrawFromFabric(w.driven, w.a.Record) })
+	var changes netdev.Entries
+	changes.BridgeFDB(true, port, mac)
 	for _, p := range w.a.Record.Addresses {
-		if err := dev.ReplaceNeighbour(bridge, p.Addr(), mac); err != nil {
-			return err
-		}
+		changes.Neighbour(true, bridge, p.Addr(), mac)
 	}
-	return nil
+	return dev.Apply(&changes)
 }
 
 // withdrawFromFabric removes the neighbours; the forwarding entry goes with
@@ -59,11 +56,12 @@ func withdrawFromFabric(was driven, r *endpoint.Record) error {
 	if errors.Is(err, netdev.ErrNotFound) {
 		return nil
 	}
-	errs := []error{err}
-	for _, p := range r.Addresses {
-		if err == nil {
-			errs = append(errs, dev.DeleteNeighbour(bridge, p.Addr()))
-		}
+	if err != nil {
+		return err
 	}
-	return errors.Join(errs...)
+	var changes netdev.Entries
+	for _, p := range r.Addresses {
+		changes.Neighbour(false, bridge, p.Addr(), nil)
+	}
+	return dev.Apply(&changes)
 }

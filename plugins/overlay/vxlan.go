@@ -199,19 +199,16 @@ func (s *segment) replicateTo(vxlan netdev.Link, peers []netip.Addr) error {
 	if err != nil {
 		return err
 	}
+	var changes netdev.Entries
 	for _, e := range entries {
 		if e.MAC == netdev.AnyMAC.String() && !slices.Contains(peers, e.Remote) {
-			if err := s.dev.DeleteFDB(vxlan, netdev.AnyMAC, e.Remote); err != nil {
-				return err
-			}
+			changes.RemoveFDB(vxlan, netdev.AnyMAC, e.Remote)
 		}
 	}
 	for _, peer := range peers {
-		if err := s.dev.AppendFDB(vxlan, netdev.AnyMAC, peer); err != nil {
-			return err
-		}
+		changes.AddFDB(vxlan, netdev.AnyMAC, peer)
 	}
-	return nil
+	return s.dev.Apply(&changes)
 }
 
 // disconnect removes the VXLAN device and the rules that went with it.
