@@ -23,6 +23,7 @@ const (
 	SCTP
 	WireGuard
 	SimulatedWifi
+	BridgeNetfilter
 )
 
 // feature is what a kernel calls it, and how to ask for it.
@@ -47,6 +48,8 @@ func (f Feature) describe() feature {
 		return feature{"WireGuard devices", "CONFIG_WIREGUARD", canLink("type", "wireguard")}
 	case SimulatedWifi:
 		return feature{"simulated wireless devices", "CONFIG_MAC80211_HWSIM", canSimulateWifi}
+	case BridgeNetfilter:
+		return feature{"br_netfilter", "CONFIG_BRIDGE_NETFILTER", canFilterBridged}
 	}
 	return feature{fmt.Sprintf("feature %d", f), "", func(*Host) error { return errors.New("no such feature") }}
 }
@@ -57,7 +60,8 @@ const FullKernel = "NETTEST_FULL_KERNEL"
 
 // RequireKernel skips the test where the kernel lacks a feature, and names
 // it. Package vm finds the tests that call it and runs them on a kernel that
-// has them all, so call it in the test function itself.
+// has all, so call it in the test function itself. That kernel is an older one:
+// what differs there may be tested there with no feature named.
 func RequireKernel(t testing.TB, features ...Feature) {
 	t.Helper()
 	h := NewHost(t, "probe")
@@ -95,6 +99,13 @@ func canStack(words ...string) func(*Host) error {
 		defer h.Try("ip", "link", "delete", "base")
 		return canLink(append([]string{"link", "base"}, words...)...)(h)
 	}
+}
+
+// canFilterBridged also fails where br_netfilter is a module that is not
+// loaded: that would change every network namespace of the machine.
+func canFilterBridged(h *Host) error {
+	_, err := h.Try("sysctl", "net.bridge.bridge-nf-call-iptables")
+	return err
 }
 
 func canSCTP(h *Host) error {

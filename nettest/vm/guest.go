@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -18,7 +19,7 @@ import (
 // Guest is one boot of a kernel.
 type Guest struct {
 	Kernel     *Kernel
-	Modules    []string // patterns of the modules that it has, all loaded; see Kernel.Modules
+	Modules    []string // patterns of the modules that it has, all loaded, but those of Package.After; see Kernel.Modules
 	Parameters []string // of some of them: a module and its parameters
 	Programs   []string // of the machine, with their libraries
 	Trees      []string // directories of the machine that these need besides
@@ -118,14 +119,26 @@ func (g *Guest) script(modules []string) []byte {
 	// At once, and not when they are first used: modprobe does not wait for
 	// one that another modprobe is just loading, and the kernel would not yet
 	// find what it had asked for.
-	fmt.Fprintf(&b, "modprobe -a %s\n", strings.Join(modules, " "))
+	fmt.Fprintf(&b, "modprobe -a %s\n", strings.Join(slices.DeleteFunc(modules, isLate), " "))
 	for _, p := range g.Tests {
-		fmt.Fprintf(&b, "echo; echo '%s%s'\n", begins, p.Path)
+		if p.After != "" {
+			fmt.Fprintf(&b, "modprobe %s\n", p.After)
+		}
+		fmt.Fprintf(&b, "echo; echo '%s%s'\n", begins, p.section())
 		fmt.Fprintf(&b, "/tests/%s.test -test.v=test2json -test.run '^(%s)$' -test.timeout %s\n",
 			p.name(), strings.Join(p.Names, "|"), g.Timeout)
 	}
 	fmt.Fprintf(&b, "echo; echo '%s'\n", finished)
 	return b.Bytes()
+}
+
+func isLate(module string) bool {
+	for _, late := range late {
+		if module == late {
+			return true
+		}
+	}
+	return false
 }
 
 // boot runs QEMU until the guest switches itself off, and returns what the

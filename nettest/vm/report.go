@@ -29,14 +29,14 @@ func parse(ctx context.Context, printed []byte, tests []Package) ([]Result, erro
 	}
 	var all []Result
 	for _, p := range tests {
-		results, err := convert(ctx, p.Path, outputs[p.Path])
+		results, err := convert(ctx, p.Path, outputs[p.section()])
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, results...)
 		for _, name := range p.Names {
 			if !ended(results, name) {
-				all = append(all, Result{Package: p.Path, Test: name, Action: "fail", Output: "it did not come to an end in the guest:\n" + string(outputs[p.Path])})
+				all = append(all, Result{Package: p.Path, Test: name, Action: "fail", Output: "it did not come to an end in the guest:\n" + string(outputs[p.section()])})
 			}
 		}
 	}

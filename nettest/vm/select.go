@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"cmp"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -16,15 +17,27 @@ import (
 type Package struct {
 	Path  string // import path
 	Names []string
+
+	// After is a module that changes every network namespace as soon as it is
+	// there. It is loaded before these tests, and these are the last.
+	After string
 }
 
 // name is what "go test -c" calls the binary.
 func (p Package) name() string { return path.Base(p.Path) }
 
+// section is what the guest prints before the tests' output.
+func (p Package) section() string { return strings.TrimSpace(p.Path + " " + p.After) }
+
+// late are the modules that a feature of package nettest stands for and that
+// other tests are to do without.
+var late = map[string]string{"BridgeNetfilter": "br_netfilter"}
+
 // Needing finds the tests below root, the folder of module, that call
 // nettest.RequireKernel.
 func Needing(root, module string) ([]Package, error) {
-	found := map[string][]string{}
+	type part struct{ after, path string } // in the order of the guest's
+	found := map[part][]string{}
 	err := filepath.WalkDir(root, func(file string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
@@ -39,41 +52,54 @@ func Needing(root, module string) ([]Package, error) {
 			return err
 		}
 		dir, err := filepath.Rel(root, filepath.Dir(file))
-		found[path.Join(module, filepath.ToSlash(dir))] = append(found[path.Join(module, filepath.ToSlash(dir))], names...)
+		for after, names := range names {
+			p := part{after, path.Join(module, filepath.ToSlash(dir))}
+			found[p] = append(found[p], names...)
+		}
 		return err
 	})
 	var packages []Package
 	for p, names := range found {
-		packages = append(packages, Package{p, names})
+		packages = append(packages, Package{p.path, names, p.after})
 	}
-	slices.SortFunc(packages, func(a, b Package) int { return strings.Compare(a.Path, b.Path) })
+	slices.SortFunc(packages, func(a, b Package) int {
+		return cmp.Or(strings.Compare(a.After, b.After), strings.Compare(a.Path, b.Path))
+	})
 	return packages, err
 }
 
-// testsIn lists the file's test functions that call nettest.RequireKernel. A
-// call from another function is an error: it would not be known which tests
-// come there.
-func testsIn(file string) (names []string, err error) {
+// testsIn lists the file's test functions that call nettest.RequireKernel, by
+// the late module that they need. A call from another function is an error: it
+// would not be known which tests come there.
+func testsIn(file string) (names map[string][]string, err error) {
 	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
 	if err != nil {
 		return nil, err
 	}
+	names = map[string][]string{}
 	for _, decl := range parsed.Decls {
 		f, ok := decl.(*ast.FuncDecl)
-		if !ok || !requires(f) {
+		if !ok || !mentions(f, "RequireKernel") {
 			continue
 		}
 		if f.Recv != nil || !strings.HasPrefix(f.Name.Name, "Test") {
 			return nil, fmt.Errorf("%s: %s calls nettest.RequireKernel, which a test has to do itself", file, f.Name.Name)
 		}
-		names = append(names, f.Name.Name)
+		after := ""
+		for feature, module := range late {
+			if mentions(f, feature) {
+				after = module
+			}
+		}
+		names[after] = append(names[after], f.Name.Name)
 	}
 	return names, nil
 }
 
-func requires(f *ast.FuncDecl) (found bool) {
+// mentions tells whether a function names something of package nettest.
+func mentions(f *ast.FuncDecl, name string) (found bool) {
 	ast.Inspect(f, func(n ast.Node) bool {
-		if s, ok := n.(*ast.SelectorExpr); ok && s.Sel.Name == "RequireKernel" {
+		if s, ok := n.(*ast.SelectorExpr); ok && s.Sel.Name == name {
 			x, isName := s.X.(*ast.Ident)
 			found = found || isName && x.Name == "nettest"
 		}

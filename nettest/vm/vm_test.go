@@ -3,6 +3,7 @@ package vm
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -53,10 +54,12 @@ func TestTestsThatNeedAFeatureAreFound(t *testing.T) {
 	write(t, filepath.Join(root, "a/b/x_test.go"), `package b
 func TestOne(t *testing.T) { nettest.RequireKernel(t, nettest.SCTP) }
 func TestTwo(t *testing.T) { t.Run("", func(t *testing.T) { nettest.RequireKernel(t, nettest.SCTP) }) }
-func TestThree(t *testing.T) { other.RequireKernel(t) }`)
+func TestThree(t *testing.T) { other.RequireKernel(t) }
+func TestFour(t *testing.T) { nettest.RequireKernel(t, nettest.BridgeNetfilter) }`)
 	got, err := Needing(root, "example.org/m")
-	if err != nil || len(got) != 1 || got[0].Path != "example.org/m/a/b" || !slices.Equal(got[0].Names, []string{"TestOne", "TestTwo"}) {
-		t.Errorf("found %+v, %v", got, err)
+	want := []Package{{"example.org/m/a/b", []string{"TestOne", "TestTwo"}, ""}, {"example.org/m/a/b", []string{"TestFour"}, "br_netfilter"}}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("found %+v, %v; want %+v", got, err, want)
 	}
 	write(t, filepath.Join(root, "a/y_test.go"), "package a\nfunc helper(t *testing.T) { nettest.RequireKernel(t, nettest.SCTP) }")
 	if _, err := Needing(root, "example.org/m"); err == nil || !strings.Contains(err.Error(), "helper") {
@@ -69,11 +72,14 @@ const printed = "\nnettest-vm begins m/a\r\n" +
 	"\x16=== RUN   TestGood\n\x16--- PASS: TestGood (1.50s)\n" +
 	"\x16=== RUN   TestSkips\n    x_test.go:1: needs something\n\x16--- SKIP: TestSkips (0.00s)\n" +
 	"\x16=== RUN   TestDies\npanic: oh\n" +
-	"\nnettest-vm begins m/b\n\nnettest-vm has finished\n"
+	"\nnettest-vm begins m/b\n" +
+	"\nnettest-vm begins m/a mod\r\n\x16=== RUN   TestLate\n\x16--- PASS: TestLate (1.00s)\n\x16=== NAME  \n\nnettest-vm has finished\n"
 
 func TestResultsAreThoseThatTheGuestPrinted(t *testing.T) {
 	t.Parallel()
-	results, err := parse(t.Context(), []byte(printed), []Package{{"m/a", []string{"TestGood", "TestSkips", "TestDies"}}, {"m/b", []string{"TestSilent"}}})
+	results, err := parse(t.Context(), []byte(printed), []Package{
+		{"m/a", []string{"TestGood", "TestSkips", "TestDies"}, ""}, {"m/a", []string{"TestLate"}, "mod"}, {"m/b", []string{"TestSilent"}, ""},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +90,7 @@ func TestResultsAreThoseThatTheGuestPrinted(t *testing.T) {
 		}
 	}
 	for test, want := range map[string]struct{ action, output string }{
-		"TestGood": {"pass", ""}, "TestSkips": {"skip", "needs something"}, "TestDies": {"fail", "panic: oh"}, "TestSilent": {"fail", "did not come to an end"},
+		"TestGood": {"pass", ""}, "TestLate": {"pass", ""}, "TestSkips": {"skip", "needs something"}, "TestDies": {"fail", "panic: oh"}, "TestSilent": {"fail", "did not come to an end"},
 	} {
 		if r := got[test]; r.Action != want.action || !strings.Contains(r.Output, want.output) {
 			t.Errorf("%s: %+v, want %+v", test, r, want)
