@@ -1,6 +1,7 @@
 package netdev
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -318,6 +319,20 @@ func (b *Batch) AddRoute(index int, r Route) {
 func (b *Batch) AddLocalRoute(index int, p netip.Prefix, priority int) {
 	b.route(unix.RTN_LOCAL, index, Route{Dst: p, Table: unix.RT_TABLE_LOCAL, Priority: priority}, unix.RT_SCOPE_HOST)
 	b.tolerate(unix.EEXIST)
+}
+
+// PassLoopback has a device that is up route loopback addresses, as published
+// ports need that the host asks for there. Of IPv4 that is a setting of the
+// device; IPv6 has none, but takes a route, unless WithoutIPv6.
+func (b *Batch) PassLoopback(dev *Device) {
+	b.ChangeLink(dev.Name, LinkChange{Local: true})
+	b.AddLocalRoute(dev.Index, netip.PrefixFrom(netip.IPv6Loopback(), 128), dev.Index)
+}
+
+// WithoutIPv6 tells the errors of a route of IPv6 through a device that has
+// none.
+func WithoutIPv6(err error) bool {
+	return errors.Is(err, unix.EACCES) || errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP)
 }
 
 // DeleteRoute removes the route to dst through a device. One that is not

@@ -78,7 +78,7 @@ func checkHost(r *endpoint.Record, conf *Config) error {
 	case port.Port.Isolated != nil && *port.Port.Isolated != isolated:
 		return differs("isolation of "+port.Name, !isolated, isolated)
 	}
-	if err := checkShortcut(c, r, conf); err != nil {
+	if err := conf.shortcut().Check(c, r); err != nil {
 		return err
 	}
 	if err := checkVLANs(c, conf, bridge, port, conf.memberships()); err != nil || !conf.IsGateway || r.Result == nil {

@@ -42,7 +42,7 @@ func (d *Driver) Add(ctx context.Context, req *plugins.Request) (*plugins.Result
 			return nil, err
 		}
 	}
-	if err := checkLoopback(conf, ports); err != nil {
+	if err := conf.shortcut().CheckPorts(ports); err != nil {
 		return nil, err
 	}
 	spec := attach.Spec{

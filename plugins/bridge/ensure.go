@@ -58,25 +58,23 @@ func createBridge(c *netdev.Conn, conf *Config, network string) (*netdev.Device,
 
 // prepare sets what a bridge, or another device with the gateway's addresses,
 // needs before it carries anything. It listens to no router: a container could
-// be one (CVE-2020-10749). Loopback addresses pass, for the host's own use of
-// published ports; the packet filter keeps the containers from using that
-// (CVE-2020-8558). For ::1 the kernel has no such setting, but takes a route.
+// be one (CVE-2020-10749). Loopback addresses pass; the packet filter keeps the
+// containers from using that (CVE-2020-8558).
 func prepare(c *netdev.Conn, dev *netdev.Device, alias string, change netdev.LinkChange) error {
 	if err := netdev.WriteSysctl("ipv6/conf/"+dev.Name+"/accept_ra", "0"); err != nil {
 		return err
 	}
 	b := new(netdev.Batch)
-	change.Up, change.Local = true, true
+	change.Up = true
 	b.ChangeLink(dev.Name, change)
-	b.AddLocalRoute(dev.Index, netip.PrefixFrom(netip.IPv6Loopback(), 128), dev.Index)
+	b.PassLoopback(dev)
 	if alias != "" {
 		b.ChangeLink(dev.Name, netdev.LinkChange{Alias: alias})
 	}
-	err := c.Do(b)
-	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) {
-		return nil // no IPv6 on this device
+	if err := c.Do(b); !netdev.WithoutIPv6(err) {
+		return err
 	}
-	return err
+	return nil
 }
 
 // ensureGateway gives the device the containers' gateway addresses.

@@ -101,6 +101,7 @@ func transfer(t *testing.T, from, to *nettest.Host, address string, size int64) 
 
 // moby#8795: a client that goes on sending reaches the port's new owner.
 func TestUDPFlowsFollowTheirPort(t *testing.T) {
+	nettest.RequireKernel(t)
 	eachBackend(t, func(t *testing.T, backend string) {
 		w := newWorld(t)
 		m := plugins.PortMapping{HostPort: 5000, ContainerPort: 53, Protocol: "udp"}
@@ -134,6 +135,7 @@ func TestUDPFlowsFollowTheirPort(t *testing.T) {
 // and no others are.
 func TestOtherFlowsAreNotForgotten(t *testing.T) {
 	t.Parallel()
+	nettest.RequireKernel(t)
 	w := newWorld(t)
 	if _, err := w.host.Try("cat", "/proc/net/nf_conntrack"); err != nil {
 		t.Skip("kernel without /proc/net/nf_conntrack (CONFIG_NF_CONNTRACK_PROCFS)")

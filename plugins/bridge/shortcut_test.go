@@ -23,6 +23,7 @@ func onIPv6Loopback() plugins.PortMapping {
 
 // Over TCP and UDP, in one packet and in fragments.
 func TestPortOnIPv6LoopbackBesideBrNetfilter(t *testing.T) {
+	nettest.RequireKernel(t, nettest.BridgeNetfilter)
 	eachBackend(t, func(t *testing.T, backend string) {
 		w := newWorld(t)
 		w.brNetfilter("1")

@@ -21,6 +21,23 @@ func inVLAN(n int, keys string) string {
 	return strings.Replace(config(n, fmt.Sprintf(`"vlan":%d,%s`, n, keys)), fmt.Sprintf(`"bridge":"br%d"`, n), `"bridge":"br1"`, 1)
 }
 
+// Beside br_netfilter that does not work, and ADD says so.
+func TestGatewayInsideAVLANBesideBrNetfilter(t *testing.T) {
+	t.Parallel()
+	nettest.RequireKernel(t, nettest.BridgeVLANs, nettest.BridgeNetfilter)
+	w := newWorld(t)
+	w.brNetfilter("1")
+	a := w.host.NewContainer("a")
+	req := request(a, "five", inVLAN(5, `"ipMasq":true,`))
+	w.warned(w.add(req), "VLAN 5", "br1", "net.bridge.bridge-nf-call-iptables")
+	serve(t, w.lan, 80)
+	w.cannotReach(a.Host, "192.0.2.2:80")
+	w.del(req)
+	w.brNetfilter("0")
+	w.warned(w.add(req))
+	w.reaches(a.Host, "192.0.2.2:80", "192.0.2.1")
+}
+
 func TestVLANsDoNotReachEachOther(t *testing.T) {
 	t.Parallel()
 	nettest.RequireKernel(t, nettest.BridgeVLANs)

@@ -250,7 +250,7 @@ func (w *wiring) protect() error {
 	if err := fw.Add(w.conf.network(), e); err != nil {
 		return err
 	}
-	if w.warnings, err = shorten(w.host, w.a.Record, w.conf); err != nil {
+	if w.warnings, err = w.conf.shortcut().Make(w.host, w.a.Record); err != nil {
 		return err
 	}
 	return firewall.FlushUDP(e.Ports)
@@ -272,6 +272,6 @@ func (w *wiring) result() *plugins.Result {
 	if dns := w.conf.DNS; dns.Nameservers != nil || dns.Domain != "" || dns.Search != nil || dns.Options != nil {
 		r.DNS = dns
 	}
-	r.Warnings = w.warnings
+	r.Warnings = append(w.warnings, w.conf.warnings()...)
 	return r
 }

@@ -29,7 +29,7 @@ func (d *Driver) Check(ctx context.Context, req *plugins.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(compareInner(req, r), compareOuter(r, was)); err != nil {
+	if err := errors.Join(compareInner(req, r), compareOuter(r, was), checkShortcut(r, was)); err != nil {
 		return fmt.Errorf("check %s: %w", r.Key, err)
 	}
 	return nil
@@ -101,6 +101,15 @@ func compareOuter(r *endpoint.Record, was driven) error {
 		return err
 	}
 	return fw.Check(was.policy(), was.member(r))
+}
+
+func checkShortcut(r *endpoint.Record, was driven) error {
+	host, err := netdev.Dial()
+	if err != nil {
+		return err
+	}
+	defer host.Close()
+	return was.shortcut().Check(host, r)
 }
 
 // down is for a device of the host that should be up. What the agent takes

@@ -175,7 +175,7 @@ func teardown(req *plugins.Request, r *endpoint.Record, was driven) error {
 		if err == nil {
 			err = fw.Del(was.policy(), was.member(r))
 		}
-		errs = append(errs, err)
+		errs = append(errs, err, firewall.FlushUDP(r.Ports))
 	}
 	return errors.Join(append(errs, withdrawFromFabric(was, r), netdev.DeleteLinkHere(hostName(req)))...)
 }

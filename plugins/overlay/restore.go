@@ -110,7 +110,8 @@ func Restore(ctx context.Context, store *state.Store, r *endpoint.Record, local 
 	return s.replug(store, bridge.Index) // ensure may have found all in place
 }
 
-// replug makes the host's ends of the containers' pairs ports of the bridge.
+// replug makes the host's ends of the containers' pairs ports of the bridge, and
+// leads the ways to their published ports there.
 func (s *segment) replug(store *state.Store, bridge int) error {
 	records, err := attach.Records(store, s.network)
 	errs := []error{err}
@@ -119,7 +120,9 @@ func (s *segment) replug(store *state.Store, bridge int) error {
 		if err == nil && port.Master != bridge {
 			b := new(netdev.Batch)
 			b.ChangeLink(r.HostIfName, netdev.LinkChange{Master: bridge})
-			err = s.host.Do(b)
+			if err = s.host.Do(b); err == nil {
+				err = reopenWays(s.host, r)
+			}
 		}
 		if !errors.Is(err, netdev.ErrNotFound) {
 			errs = append(errs, err)

@@ -174,11 +174,12 @@ func (d *Driver) dropUnused(ctx context.Context, network string, was driven) err
 		return err
 	}
 	defer dev.Close()
+	// The rules go when nobody can reach the bridge any more.
+	gone := dev.DeleteLink(was.VXLAN)
 	fw, err := firewall.Open("")
 	if err == nil {
 		err = fw.Forget(was.policy())
 	}
-	gone := dev.DeleteLink(was.VXLAN)
 	if was.Mesh != "" && gone == nil {
 		err = errors.Join(err, firewall.Unseal(was.sealed()))
 	}

@@ -24,6 +24,8 @@ type wiring struct {
 	req    *plugins.Request
 	served api.Served     // the devices of the host's part
 	inner  *attach.Device // the container's
+
+	warnings []string
 }
 
 func newWiring(d *Driver, c *Config, a *attach.Attachment, req *plugins.Request) (*wiring, error) {
@@ -54,6 +56,9 @@ func (w *wiring) connect(ctx context.Context) (*plugins.Result, error) {
 	if err := w.removeStale(); err != nil {
 		return nil, err
 	}
+	if err := firewall.CheckListeners(w.a.Record.Ports); err != nil {
+		return nil, err
+	}
 	bridge, vxlan, err := w.ensure(ctx, w.store)
 	if err != nil {
 		return nil, err
@@ -80,11 +85,17 @@ func (w *wiring) connect(ctx context.Context) (*plugins.Result, error) {
 	if err := w.inner.Configure(attach.Setup{Routes: w.a.Routes(), Pinned: true, Announce: netdev.Announcements, Resolve: true}); err != nil {
 		return nil, err
 	}
-	return w.a.Result(
+	return w.result(), nil
+}
+
+func (w *wiring) result() *plugins.Result {
+	r := w.a.Result(
 		plugins.Interface{Name: w.inner.Name, MAC: w.inner.MAC, MTU: w.inner.MTU, Sandbox: w.req.NetNS},
 		plugins.Interface{Name: hostName(w.req)},
 		plugins.Interface{Name: w.Bridge, MAC: gatewayMAC(w.VNI)},
-	), nil
+	)
+	r.Warnings = w.warnings
+	return r
 }
 
 // removeStale clears away what an Add that was killed has left, under the
@@ -156,5 +167,11 @@ func (w *wiring) letThrough() error {
 	}
 	policy, member := w.driven.policy(), w.driven.member(w.a.Record)
 	w.a.OnAbort(func() error { return fw.Del(policy, member) })
-	return fw.Add(policy, member)
+	if err := fw.Add(policy, member); err != nil {
+		return err
+	}
+	if w.warnings, err = w.driven.openWays(w.host, w.a.Record); err != nil {
+		return err
+	}
+	return firewall.FlushUDP(member.Ports)
 }
