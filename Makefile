@@ -28,12 +28,13 @@ export GOFLAGS := $(GOFLAGS) -buildvcs=false
 
 build: bin/deps-build
 	CGO_ENABLED=1 $(GO) build -trimpath -tags '$(TAGS)' -ldflags '$(LDFLAGS) -linkmode external -extldflags "-static"' -o bin/berth ./cmd/berth
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/berth-agent ./cmd/berth-agent
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/cni/berth-cni ./cmd/berth-cni
 	@for name in $(LINKS) $(IFABSENT); do ln -sf berth-cni bin/cni/$$name; done
 
 install: build
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(CNI_BIN_DIR)'
-	install -m 0755 bin/berth '$(DESTDIR)$(PREFIX)/bin/berth'
+	install -m 0755 bin/berth bin/berth-agent '$(DESTDIR)$(PREFIX)/bin'
 	install -m 0755 bin/cni/berth-cni '$(DESTDIR)$(CNI_BIN_DIR)/berth-cni'
 	for name in $(LINKS); do ln -sf berth-cni '$(DESTDIR)$(CNI_BIN_DIR)'/$$name; done
 	install -d '$(DESTDIR)$(UNIT_DIR)' '$(DESTDIR)$(SYSCONFDIR)/berth'
@@ -52,7 +53,7 @@ install-dropin: install
 # somebody put there since is not ours. Nor is a configuration that somebody
 # has written.
 uninstall:
-	rm -f '$(DESTDIR)$(PREFIX)/bin/berth' '$(DESTDIR)$(UNIT_DIR)/berth-agent.service'
+	rm -f '$(DESTDIR)$(PREFIX)/bin/berth' '$(DESTDIR)$(PREFIX)/bin/berth-agent' '$(DESTDIR)$(UNIT_DIR)/berth-agent.service'
 	if cmp -s build/agent.conf '$(DESTDIR)$(SYSCONFDIR)/berth/agent.conf'; then rm -f '$(DESTDIR)$(SYSCONFDIR)/berth/agent.conf'; fi
 	for name in $(LINKS) $(DROPINS); do \
 		link='$(DESTDIR)$(CNI_BIN_DIR)'/$$name; \

@@ -23,15 +23,14 @@ func buildPlugin(t testing.TB) (path string) {
 	return path
 }
 
-// buildBerth builds the binary that agents run as, but for its linking:
-// make build's is static.
-func buildBerth(t testing.TB) (path string) {
+// buildAgent builds the binary that agents run as, as make build does.
+func buildAgent(t testing.TB) (path string) {
 	t.Helper()
-	path = filepath.Join(t.TempDir(), "berth")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-tags", "seccomp netgo osusergo", "-o", path, "../cmd/berth")
-	build.Env = append(os.Environ(), "CGO_ENABLED=1", "GOFLAGS=-buildvcs=false")
+	path = filepath.Join(t.TempDir(), "berth-agent")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "../cmd/berth-agent")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
 	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build berth: %v\n%s", err, out)
+		t.Fatalf("build the agent: %v\n%s", err, out)
 	}
 	return path
 }

@@ -172,7 +172,7 @@ func BenchmarkHundredHosts(b *testing.B) {
 	for i, h := range w.hosts {
 		w.addTo(h, fmt.Sprintf("real%d", i), "big", big)
 	}
-	berth := buildBerth(b)
+	program := buildAgent(b)
 	p := newSwarm(w)
 	third, all := w.hosts[2], simulatedHosts*endpointsPerHost+2
 	w.eventually("the third host to know all", func() error {
@@ -188,7 +188,7 @@ func BenchmarkHundredHosts(b *testing.B) {
 		third.Run("ip", "link", "delete", "vx-big")
 		third.Run("ip", "link", "delete", "bo-big")
 		begin := time.Now()
-		w.agents[third] = third.Background(berth, "agent", "--name", third.Name, "--etcd", w.etcdURL(), "--metrics", "127.0.0.1:9470")
+		w.agents[third] = third.Background(program, "--name", third.Name, "--etcd", w.etcdURL(), "--metrics", "127.0.0.1:9470")
 		// The agent says when it is done: to look all the time would take the
 		// processor from it.
 		w.eventually("the repair", func() error {

@@ -109,7 +109,7 @@ func parse(raw []byte, isList bool, dir string) (*libcni.NetworkConfigList, erro
 func describe(list *libcni.NetworkConfigList) (*Network, error) {
 	c := chain{Name: list.Name, CNIVersion: list.CNIVersion}
 	for i, p := range list.Plugins {
-		if !validName.MatchString(p.Network.Type) {
+		if !validName(p.Network.Type) {
 			// CVE-2021-20206: a type becomes a path.
 			return nil, fmt.Errorf("plugins[%d]: type %q: %w: it must be a plain name", i, p.Network.Type, ErrInvalid)
 		}

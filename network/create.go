@@ -82,7 +82,7 @@ func (s CreateSpec) validate() error {
 	if !slices.Contains(cniVersions, s.CNIVersion) {
 		return fmt.Errorf("CNI version %q: %w: use one of %s", s.CNIVersion, ErrInvalid, strings.Join(cniVersions, ", "))
 	}
-	if !validName.MatchString(s.IPAM) {
+	if !validName(s.IPAM) {
 		return fmt.Errorf("IPAM type %q: %w: it must be a plain name", s.IPAM, ErrInvalid)
 	}
 	if !d.addresses && (len(s.Subnets) > 0 || s.IPv6 || s.Internal) {

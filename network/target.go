@@ -73,7 +73,7 @@ func (c *Catalogue) resolveNetNS(path, ref string) (Container, error) {
 func plainName(ref string) string {
 	ref = strings.TrimPrefix(ref, netnsPrefix)
 	name := strings.ReplaceAll(ref[strings.LastIndexByte(ref, '/')+1:], ":", "-")
-	if !validName.MatchString(name) || name == "net" {
+	if !validName(name) || name == "net" {
 		return ""
 	}
 	return name

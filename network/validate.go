@@ -4,12 +4,12 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"regexp"
 	"strings"
 	"unicode"
 
 	"github.com/containernetworking/cni/pkg/utils"
 
+	"github.com/berth-net/berth/internal/words"
 	"github.com/berth-net/berth/netdev"
 )
 
@@ -18,10 +18,10 @@ const maxNameLen = 128
 
 // validName is what the CNI specification, section 1, allows in the name of a
 // network and in a container id; neither can lead out of a directory.
-var validName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`)
+func validName(s string) bool { return words.Name(s, len(s)) }
 
 func checkNetworkName(name string) error {
-	if len(name) > maxNameLen || !validName.MatchString(name) {
+	if len(name) > maxNameLen || !validName(name) {
 		return fmt.Errorf("network name %q: %w: use 1 to %d letters, digits, dots, dashes and underscores, a letter or digit first",
 			name, ErrInvalid, maxNameLen)
 	}
@@ -29,7 +29,7 @@ func checkNetworkName(name string) error {
 }
 
 func checkContainerID(id string) error {
-	if !validName.MatchString(id) {
+	if !validName(id) {
 		return fmt.Errorf("container id %q: %w: use letters, digits, dots, dashes and underscores, a letter or digit first", id, ErrInvalid)
 	}
 	return nil
@@ -55,10 +55,10 @@ func checkMAC(mac net.HardwareAddr) error {
 
 // validAlias is a label of a host name (RFC 1123), or several joined by dots;
 // an underscore is what people use although the RFC does not have it.
-var validAlias = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9])?)*$`)
+func validAlias(s string) bool { return words.Host(s, "_") }
 
 func checkAlias(alias string) error {
-	if len(alias) > 253 || !validAlias.MatchString(alias) {
+	if len(alias) > 253 || !validAlias(alias) {
 		return fmt.Errorf("alias %q: %w: use a host name", alias, ErrInvalid)
 	}
 	return nil

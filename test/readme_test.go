@@ -121,6 +121,10 @@ func TestInstallAndUninstall(t *testing.T) {
 	if out, err := exec.Command(filepath.Join(dest, "usr/bin/berth"), "version").Output(); err != nil || !strings.HasPrefix(string(out), "berth ") {
 		t.Errorf("berth version: %q, %v", out, err)
 	}
+	// It starts the agent that is beside it, which wants etcd before --bind.
+	if out, err := exec.Command(filepath.Join(dest, "usr/bin/berth-agent"), "--bind", "192.0.2.1").CombinedOutput(); err == nil || !strings.Contains(string(out), "give etcd too") {
+		t.Errorf("berth-agent: %q, %v", out, err)
+	}
 	unit, err := os.ReadFile(filepath.Join(dest, "usr/lib/systemd/system/berth-agent.service"))
 	if err != nil || !strings.Contains(string(unit), "ExecStart=/usr/bin/berth agent --config /etc/berth/agent.conf\n") {
 		t.Errorf("the agent's unit: %v\n%s", err, unit)

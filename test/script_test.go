@@ -49,6 +49,7 @@ var built = sync.OnceValues(func() (string, error) {
 func build(dir string) error {
 	for _, args := range [][]string{
 		{"build", "-tags", "seccomp netgo osusergo", "-o", filepath.Join(dir, "berth"), "./cmd/berth"},
+		{"build", "-o", filepath.Join(dir, "berth-agent"), "./cmd/berth-agent"},
 		{"build", "-o", filepath.Join(dir, "cni", "berth-cni"), "./cmd/berth-cni"},
 	} {
 		cmd := exec.Command("go", args...)

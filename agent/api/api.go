@@ -222,9 +222,17 @@ type Peer struct {
 	VXLAN     string     `json:"vxlan,omitempty"` // how packets get there; empty: no network is shared
 }
 
+// Implementations of WireGuard, and the UDP port that other hosts send to
+// where none is configured.
+const (
+	MeshKernel    = "kernel"
+	MeshUserspace = "userspace"
+	MeshPort      = 51840
+)
+
 // Mesh is this host's end of the tunnels that encrypted networks travel by.
 type Mesh struct {
-	Implementation string     `json:"implementation"` // kernel or userspace
+	Implementation string     `json:"implementation"` // MeshKernel or MeshUserspace
 	Device         string     `json:"device"`
 	Address        netip.Addr `json:"address"` // inside the tunnels
 	Port           uint16     `json:"port"`    // UDP

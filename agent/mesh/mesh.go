@@ -23,6 +23,7 @@ import (
 	"golang.zx2c4.com/wireguard/wgctrl"
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
+	"github.com/berth-net/berth/agent/api"
 	"github.com/berth-net/berth/netdev"
 )
 
@@ -33,14 +34,14 @@ const (
 	alias = netdev.AliasPrefix + "mesh"
 
 	// DefaultPort is the UDP port where other hosts send to.
-	DefaultPort = 51840
+	DefaultPort = api.MeshPort
 )
 
 // Implementations of WireGuard. The empty string is the kernel's where it has
 // one, and else wireguard-go.
 const (
-	Kernel    = "kernel"
-	Userspace = "userspace"
+	Kernel    = api.MeshKernel
+	Userspace = api.MeshUserspace
 )
 
 // Options say how this host takes part. Zero values mean the defaults.

@@ -1,21 +1,20 @@
 package main
 
 import (
-	"context"
-	"io"
-	"os/signal"
-	"runtime/debug"
+	"fmt"
+	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
-	"github.com/berth-net/berth/agent"
 	"github.com/berth-net/berth/agent/api"
+	"github.com/berth-net/berth/cmd/agentflags"
 	"github.com/berth-net/berth/state"
 )
 
 func agentCommand() *cobra.Command {
-	f := new(agentFlags)
+	f := new(agentflags.Flags)
 	cmd := &cobra.Command{
 		Use:     "agent",
 		GroupID: groupHost,
@@ -36,35 +35,34 @@ and a flag wins over its line. Everything is checked before anything is touched.
   berth agent --etcd http://198.51.100.7:2379 --bind 10.0.0.5 --advertise 203.0.113.5`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := f.read(cmd.Flags()); err != nil {
+			if err := f.Read(cmd.Flags()); err != nil {
 				return &usageError{err}
 			}
-			return f.run(cmd.Context(), cmd.ErrOrStderr())
+			return becomeAgent(os.Args[2:])
 		},
 	}
-	f.define(cmd.Flags())
+	f.Define(cmd.Flags())
 	cmd.AddCommand(agentStatusCommand(), agentForgetCommand(), agentRotateKeyCommand())
 	return cmd
 }
 
-func (f *agentFlags) run(ctx context.Context, stderr io.Writer) error {
-	options, err := f.options(stderr)
-	if err != nil {
-		return err
-	}
-	ctx, stop := signal.NotifyContext(ctx, unix.SIGTERM, unix.SIGINT)
-	defer stop()
-	debug.SetGCPercent(gcPercent)
-	a, err := agent.New(*options)
-	if err != nil {
-		return err
-	}
-	return a.Run(ctx)
-}
+// agentProgram is beside this one. It has the clients of etcd, WireGuard and
+// Prometheus in it, which take longer to start than most commands to run.
+const agentProgram = "berth-agent"
 
-// gcPercent spends the processor's time for memory: an agent is there on every
-// host and has little to do.
-const gcPercent = 40
+// becomeAgent replaces this process by the agent, which takes the flags as
+// they were typed.
+func becomeAgent(args []string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("start the agent: %w", err)
+	}
+	path := filepath.Join(filepath.Dir(self), agentProgram)
+	if err := unix.Exec(path, append([]string{agentProgram}, args...), os.Environ()); err != nil {
+		return fmt.Errorf("start the agent: exec %s: %w; install it beside %s", path, err, self)
+	}
+	return nil
+}
 
 func agentForgetCommand() *cobra.Command {
 	return &cobra.Command{

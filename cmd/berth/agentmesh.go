@@ -7,51 +7,10 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/berth-net/berth/agent/api"
-	"github.com/berth-net/berth/agent/mesh"
 	"github.com/berth-net/berth/state"
 )
-
-// meshFlags say how the host takes part in the mesh under encrypted networks.
-type meshFlags struct {
-	implementation string
-	port           uint16
-	keepalive      time.Duration
-}
-
-const implementationAuto = "auto"
-
-func (f *meshFlags) define(flags *pflag.FlagSet) {
-	flags.StringVar(&f.implementation, "wireguard", implementationAuto, "of encrypted networks: kernel, userspace, or auto for the kernel's where it has one")
-	flags.Uint16Var(&f.port, "wireguard-port", mesh.DefaultPort, "UDP port that the other hosts send encrypted packets to")
-	flags.DurationVar(&f.keepalive, "wireguard-keepalive", 0, "between packets to a silent host, for a NAT to remember this one; 0: none")
-}
-
-// check returns the key of the flag that is wrong, and what is.
-func (f *meshFlags) check() (key string, err error) {
-	switch f.implementation {
-	case mesh.Kernel, mesh.Userspace, implementationAuto:
-	default:
-		return "wireguard", fmt.Errorf("%q is unknown; use kernel, userspace or auto", f.implementation)
-	}
-	if f.port == 0 {
-		return "wireguard-port", fmt.Errorf("0 is no port that others can send to")
-	}
-	if f.keepalive < 0 || f.keepalive > 65535*time.Second || f.keepalive%time.Second != 0 {
-		return "wireguard-keepalive", fmt.Errorf("%s is not whole seconds from 0s to 65535s", f.keepalive)
-	}
-	return "", nil
-}
-
-func (f *meshFlags) options() mesh.Options {
-	o := mesh.Options{Implementation: f.implementation, Port: f.port, Keepalive: f.keepalive}
-	if f.implementation == implementationAuto {
-		o.Implementation = ""
-	}
-	return o
-}
 
 func agentRotateKeyCommand() *cobra.Command {
 	return &cobra.Command{

@@ -13,7 +13,7 @@ type Layer struct {
 
 // Table is read from the bottom up, like the suite.
 var Table = []Layer{
-	{Rank: 9, Folders: []string{"cmd"}, What: "binaries: flags in, words out", Peers: "cmd/berth's own sub-packages"},
+	{Rank: 9, Folders: []string{"cmd"}, What: "binaries: flags in, words out", Peers: "the flags that berth and berth-agent share"},
 	{Rank: 8, Folders: []string{"cniwire", "agent", "runtime"}, What: "adapters: CNI's wire, the long-running agent, the container runtime", Peers: "runtime and agent are made of several packages"},
 	{Rank: 7, Folders: []string{"network"}, What: "the catalogue of networks and their endpoints"},
 	{Rank: 6, Folders: []string{"plugins/table"}, What: "the name → driver table"},
@@ -30,7 +30,7 @@ var Table = []Layer{
 var Apart = []string{"nettest", "test", "bench", "internal"}
 
 // Shared lists what everything may import although it is below Apart.
-var Shared = []string{"internal/coldjson", "internal/pause", "internal/version"}
+var Shared = []string{"internal/coldjson", "internal/pause", "internal/version", "internal/words"}
 
 // Forbidden are imports that the ranks alone do not exclude.
 var Forbidden = []struct{ Folder, Import, Why string }{
@@ -40,6 +40,10 @@ var Forbidden = []struct{ Folder, Import, Why string }{
 	{"cmd/berth-cni", "github.com/miekg/dns", "a plugin answers no queries: the agent and the supervisors do"},
 	{"cmd/berth-cni", "github.com/prometheus", "a process that lives for milliseconds has no metrics"},
 	{"cmd/berth-cni", "golang.zx2c4.com/wireguard", "the agent holds the mesh of encrypted networks and its keys"},
+	{"cmd/berth", "go.etcd.io/etcd", "its start would be paid for by every command and container: cmd/berth-agent has it"},
+	{"cmd/berth", "google.golang.org/grpc", "its start would be paid for by every command and container: cmd/berth-agent has it"},
+	{"cmd/berth", "github.com/prometheus", "its start would be paid for by every command and container: cmd/berth-agent has it"},
+	{"cmd/berth", "golang.zx2c4.com/wireguard", "its start would be paid for by every command and container: cmd/berth-agent has it"},
 	{"network", "go.etcd.io/etcd", "the agent is the sole importer of etcd's client"},
 	{"runtime", "go.etcd.io/etcd", "the agent is the sole importer of etcd's client"},
 	{"plugins", "github.com/containernetworking/cni/pkg/skel", "drivers return results; only the adapter prints and exits"},

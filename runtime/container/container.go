@@ -18,9 +18,10 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"regexp"
+	"strings"
 	"time"
 
+	"github.com/berth-net/berth/internal/words"
 	"github.com/berth-net/berth/plugins"
 	"github.com/berth-net/berth/runtime/volume"
 )
@@ -123,18 +124,19 @@ func newID() string {
 	return hex.EncodeToString(b[:])
 }
 
-var (
-	validName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$`)
-	validID   = regexp.MustCompile(`^[0-9a-f]{32}$`)
-	// RFC 1123: labels of letters, digits and inner hyphens; the kernel's
-	// limit is 64 octets (__NEW_UTS_LEN).
-	validHostname = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*$`)
-)
+const longestName = 128
+
+func validName(name string) bool { return words.Name(name, longestName) }
+
+func validID(id string) bool { return len(id) == 32 && strings.Trim(id, "0123456789abcdef") == "" }
+
+// validHostname is RFC 1123's.
+func validHostname(name string) bool { return words.Host(name, "") }
 
 // ValidateName refuses what could be a path, an option or an id's prefix that
 // is read wrong on a screen.
 func ValidateName(name string) error {
-	if !validName.MatchString(name) {
+	if !validName(name) {
 		return fmt.Errorf("container name %q: %w: want 1 to 128 letters, digits, '_', '.' or '-', beginning with a letter or digit", name, ErrInvalid)
 	}
 	return nil

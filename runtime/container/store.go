@@ -129,7 +129,7 @@ func (s *Store) releaseName(c *Container) error {
 }
 
 func (s *Store) load(id string) (*Container, error) {
-	if !validID.MatchString(id) {
+	if !validID(id) {
 		return nil, fmt.Errorf("container %q: %w", id, ErrNotFound)
 	}
 	c := &Container{store: s}
@@ -143,7 +143,7 @@ func (s *Store) load(id string) (*Container, error) {
 // Get finds a container by its name, its id or an id's beginning that no
 // other has, in that order.
 func (s *Store) Get(ref string) (*Container, error) {
-	if validName.MatchString(ref) {
+	if validName(ref) {
 		if id, err := os.Readlink(filepath.Join(s.names(), ref)); err == nil {
 			if c, err := s.load(id); err == nil && c.Name == ref {
 				return c, nil
@@ -196,7 +196,7 @@ func (s *Store) ids() ([]string, error) {
 	}
 	var ids []string
 	for _, e := range entries {
-		if validID.MatchString(e.Name()) {
+		if validID(e.Name()) {
 			ids = append(ids, e.Name())
 		}
 	}

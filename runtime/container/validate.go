@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"path"
-	"regexp"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -30,7 +29,7 @@ func (c *Config) validateProcess() error {
 	if c.WorkingDir != "" && !path.IsAbs(c.WorkingDir) {
 		return fmt.Errorf("working directory %q: %w: want an absolute path", c.WorkingDir, ErrInvalid)
 	}
-	if c.Hostname != "" && (len(c.Hostname) > 64 || !validHostname.MatchString(c.Hostname)) {
+	if c.Hostname != "" && (len(c.Hostname) > 64 || !validHostname(c.Hostname)) {
 		return fmt.Errorf("hostname %q: %w: want RFC 1123 labels, at most 64 octets", c.Hostname, ErrInvalid)
 	}
 	if _, err := ParseSignal(c.StopSignal); err != nil {
@@ -64,19 +63,25 @@ func (c *Config) validateDNS() error {
 		}
 	}
 	for _, suffix := range c.DNS.Search {
-		if suffix != "." && (len(suffix) > 253 || !validHostname.MatchString(strings.TrimSuffix(suffix, "."))) {
+		if suffix != "." && (len(suffix) > 253 || !validHostname(strings.TrimSuffix(suffix, "."))) {
 			return fmt.Errorf("search domain %q: %w: want a domain, or a dot alone for none", suffix, ErrInvalid)
 		}
 	}
 	for _, option := range c.DNS.Options {
-		if !validOption.MatchString(option) {
+		if !validOption(option) {
 			return fmt.Errorf("resolver option %q: %w: want one of resolv.conf, such as ndots:2", option, ErrInvalid)
 		}
 	}
 	return nil
 }
 
-var validOption = regexp.MustCompile(`^[a-z0-9-]+(:[0-9]+)?$`)
+// validOption tells whether it is a word of resolv.conf(5), such as rotate or
+// ndots:2.
+func validOption(option string) bool {
+	word, number, numbered := strings.Cut(option, ":")
+	return word != "" && strings.Trim(word, "abcdefghijklmnopqrstuvwxyz0123456789-") == "" &&
+		(!numbered || number != "" && strings.Trim(number, "0123456789") == "")
+}
 
 func (n NetworkConfig) String() string {
 	switch n.Mode {

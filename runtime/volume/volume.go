@@ -10,8 +10,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
+
+	"github.com/berth-net/berth/internal/words"
 )
 
 // ErrInvalid says that a name, path or option cannot be used.
@@ -36,7 +37,7 @@ type Mount struct {
 	Options   string `json:"options,omitempty"`   // of a tmpfs
 }
 
-var validName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$`)
+const longestName = 128
 
 // reserved are places that the container's own mounts take.
 var reserved = []string{"/", "/proc", "/sys", "/dev"}
@@ -100,7 +101,7 @@ func (m Mount) Validate() error {
 			return fmt.Errorf("mount at %q: %w: the container's own mount is there", m.Target, ErrInvalid)
 		}
 	}
-	if m.Kind == Volume && !validName.MatchString(m.Source) {
+	if m.Kind == Volume && !words.Name(m.Source, longestName) {
 		return fmt.Errorf("volume name %q: %w: want 1 to 128 letters, digits, '_', '.' or '-', beginning with a letter or digit", m.Source, ErrInvalid)
 	}
 	return nil
@@ -117,7 +118,7 @@ func (s *Store) Path(name string) string { return filepath.Join(s.root, name) }
 
 // Ensure makes the volume where it is not there, and tells whether it did.
 func (s *Store) Ensure(name string) (path string, created bool, err error) {
-	if !validName.MatchString(name) {
+	if !words.Name(name, longestName) {
 		return "", false, fmt.Errorf("volume name %q: %w", name, ErrInvalid)
 	}
 	if err := os.MkdirAll(s.root, 0o700); err != nil {
@@ -137,7 +138,7 @@ func (s *Store) Ensure(name string) (path string, created bool, err error) {
 // Remove deletes a volume and what is in it. One that is not there is
 // success.
 func (s *Store) Remove(name string) error {
-	if !validName.MatchString(name) {
+	if !words.Name(name, longestName) {
 		return fmt.Errorf("volume name %q: %w", name, ErrInvalid)
 	}
 	if err := os.RemoveAll(s.Path(name)); err != nil {

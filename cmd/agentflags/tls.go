@@ -1,4 +1,4 @@
-package main
+package agentflags
 
 import (
 	"crypto/tls"
@@ -9,7 +9,7 @@ import (
 
 // tlsOfFiles reads the certificates and refuses those that no server would
 // take: better now than in a log line that repeats.
-func (f *agentFlags) tlsOfFiles() (*tls.Config, error) {
+func (f *Flags) tlsOfFiles() (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12}
 	if f.ca != "" {
 		raw, err := os.ReadFile(f.ca)

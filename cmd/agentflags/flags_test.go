@@ -1,4 +1,4 @@
-package main
+package agentflags
 
 import (
 	"os"
@@ -10,18 +10,18 @@ import (
 )
 
 // parsed reads a configuration file with flags beside it.
-func parsed(t *testing.T, file string, args ...string) (*agentFlags, error) {
+func parsed(t *testing.T, file string, args ...string) (*Flags, error) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "agent.conf")
 	if err := os.WriteFile(path, []byte(file), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	f, flags := new(agentFlags), pflag.NewFlagSet("agent", pflag.ContinueOnError)
-	f.define(flags)
+	f, flags := new(Flags), pflag.NewFlagSet("agent", pflag.ContinueOnError)
+	f.Define(flags)
 	if err := flags.Parse(append(args, "--config", path)); err != nil {
 		t.Fatal(err)
 	}
-	return f, f.read(flags)
+	return f, f.Read(flags)
 }
 
 func TestAFlagWinsOverTheConfigurationFile(t *testing.T) {
@@ -31,11 +31,11 @@ func TestAFlagWinsOverTheConfigurationFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(f.etcd) != 2 || f.name != "two" || f.ttl.String() != "5s" || f.advertise != "203.0.113.5" {
+	if len(f.Etcd) != 2 || f.Name != "two" || f.TTL.String() != "5s" || f.advertise != "203.0.113.5" {
 		t.Errorf("read %+v", f)
 	}
-	if f, err = parsed(t, file, "--etcd", "http://192.0.2.9:2379"); err != nil || len(f.etcd) != 1 {
-		t.Errorf("--etcd beside the file's: %q, %v", f.etcd, err)
+	if f, err = parsed(t, file, "--etcd", "http://192.0.2.9:2379"); err != nil || len(f.Etcd) != 1 {
+		t.Errorf("--etcd beside the file's: %q, %v", f.Etcd, err)
 	}
 }
 
