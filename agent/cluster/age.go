@@ -35,21 +35,38 @@ func (v *View) ageNow() age {
 	return v.age
 }
 
-// isRewound tells whether etcd has lost something of what the view shows. The
-// view's age is read first, for the watch goes on meanwhile.
-func (c *Client) isRewound(ctx context.Context) (bool, error) {
+// isRewound tells whether etcd has lost something of what the view shows, and
+// what etcd is known by. The view's age is read first, for the watch goes on
+// meanwhile.
+func (c *Client) isRewound(ctx context.Context) (rewound bool, identity string, err error) {
 	known := c.view.ageNow()
-	if known.Identity == "" {
-		return false, nil
+	identity, revision, err := c.identify(ctx)
+	if err != nil || known.Identity == "" {
+		return false, identity, err
 	}
-	got, err := c.get(ctx, identityKey)
-	if err != nil {
-		return false, err
+	if identity != known.Identity || revision < known.Revision {
+		return true, identity, nil
 	}
-	if len(got.Kvs) == 0 || string(got.Kvs[0].Value) != known.Identity || got.Header.Revision < known.Revision {
-		return true, nil
+	rewound, err = c.isForgotten(ctx, known)
+	return rewound, identity, err
+}
+
+// identify reads the text that this etcd is known by, and gives it one where it
+// has none. The revision is etcd's then.
+func (c *Client) identify(ctx context.Context) (text string, revision int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	text = rand.Text()
+	got, err := c.etcd.Txn(ctx).If(absent(identityKey)).
+		Then(clientv3.OpPut(identityKey, text)).
+		Else(clientv3.OpGet(identityKey)).Commit()
+	if err := c.seen("read etcd", err); err != nil {
+		return "", 0, err
 	}
-	return c.isForgotten(ctx, known)
+	if !got.Succeeded {
+		text = string(got.Responses[0].GetResponseRange().Kvs[0].Value)
+	}
+	return text, got.Header.Revision, nil
 }
 
 // isForgotten tells whether something else was written at the revision at which
@@ -78,15 +95,16 @@ func (c *Client) isForgotten(ctx context.Context, known age) (bool, error) {
 // compares.
 func (c *Client) rename(ctx context.Context) (string, error) {
 	if c.allowed(ctx) != nil {
-		return c.identify(ctx)
+		text, _, err := c.identify(ctx)
+		return text, err
 	}
 	known, text := c.view.ageNow().Identity, rand.Text()
 	done, _, err := c.transact(ctx, []clientv3.Cmp{clientv3.Compare(clientv3.Value(identityKey), "=", known)}, []clientv3.Op{clientv3.OpPut(identityKey, text)}, nil)
 	if err != nil {
 		return "", fmt.Errorf("note that etcd was rewound: %w", err)
 	}
-	if done {
-		return text, nil
+	if !done {
+		text, _, err = c.identify(ctx)
 	}
-	return c.identify(ctx)
+	return text, err
 }

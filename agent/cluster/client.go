@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -36,6 +37,9 @@ type Options struct {
 	// OnChange is told of every update of the view, in order, by one
 	// goroutine.
 	OnChange func(Change)
+
+	// Dial connects to a server; nil: as net.Dialer does.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // patience is how long a request waits for etcd.
@@ -60,14 +64,14 @@ type Client struct {
 	have     map[string]string // those that etcd has on the current lease
 	complete bool              // want has all endpoints of this host
 	wake     chan struct{}
-	flushed  chan struct{} // closed when etcd has been told something
+	stirred  chan struct{} // see stir
 	lastSeen time.Time
 	lastErr  error
 	unwatch  context.CancelFunc // ends the watch under way
 	checked  bool               // the schema of the cluster's keys is known
 	refused  error              // why this berth must not touch them
 	namesake error              // why this host must not
-	begun    chan struct{}      // closed, and nil, when that is known
+	begun    bool               // that is known
 	cause    error              // of lastErr, as far as diagnose finds one
 	lost     map[string]*lost   // networks that etcd has no more
 
@@ -76,7 +80,10 @@ type Client struct {
 
 // Open prepares the connection; Run uses it. It does not wait for etcd.
 func Open(o Options) (*Client, error) {
-	l := &line{known: map[string]bool{}}
+	if o.Dial == nil {
+		o.Dial = new(net.Dialer).DialContext
+	}
+	l := &line{connect: o.Dial, known: map[string]bool{}}
 	etcd, err := clientv3.New(clientv3.Config{
 		Endpoints: o.Servers, TLS: o.TLS, Username: o.User, Password: o.Password,
 		DialTimeout: patience,
@@ -100,8 +107,8 @@ func Open(o Options) (*Client, error) {
 	}
 	c := &Client{
 		options: o, etcd: etcd, view: newView(), synced: make(chan struct{}),
-		want: map[string]string{}, have: map[string]string{}, lost: map[string]*lost{}, wake: make(chan struct{}, 1), flushed: make(chan struct{}),
-		begun: make(chan struct{}), line: l, former: map[netip.Addr]bool{},
+		want: map[string]string{}, have: map[string]string{}, lost: map[string]*lost{}, wake: make(chan struct{}, 1), stirred: make(chan struct{}),
+		line: l, former: map[netip.Addr]bool{},
 	}
 	// Behind it may be another etcd, or the same one with an older state.
 	l.again = c.reread
@@ -138,8 +145,16 @@ func (c *Client) seen(what string, err error) error {
 	default:
 		err = fmt.Errorf("%s: %w: %w", what, ErrAway, err)
 	}
-	c.lastErr = err
+	if c.lastErr = err; err != nil {
+		c.stir()
+	}
 	return err
+}
+
+// stir wakes who waits for something that c.mu guards. It is held.
+func (c *Client) stir() {
+	close(c.stirred)
+	c.stirred = make(chan struct{})
 }
 
 // Run keeps the view and what this host publishes, until ctx ends.

@@ -34,7 +34,7 @@ func (c *Client) explain(ctx context.Context, err error) error {
 // port that clients use, and says what each does instead; nil where one
 // answers.
 func (c *Client) diagnose(ctx context.Context) error {
-	transport := &http.Transport{TLSClientConfig: c.options.TLS.Clone(), DisableKeepAlives: true}
+	transport := &http.Transport{DialContext: c.options.Dial, TLSClientConfig: c.options.TLS.Clone(), DisableKeepAlives: true}
 	client := &http.Client{Transport: transport, Timeout: lagPatience}
 	var errs []error
 	for _, server := range c.options.Servers {

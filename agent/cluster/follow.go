@@ -3,7 +3,6 @@ package cluster
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"fmt"
 	"strconv"
 	"time"
@@ -45,14 +44,11 @@ func (c *Client) load(ctx context.Context) (int64, error) {
 		return 0, err
 	}
 	fresh, scratch := newView(), new(Change)
-	var err error
-	if fresh.age.Identity, err = c.identify(ctx); err != nil {
-		return 0, err
-	}
-	rewound, err := c.isRewound(ctx)
+	rewound, identity, err := c.isRewound(ctx)
 	if err != nil {
 		return 0, err
 	}
+	fresh.age.Identity = identity
 	from, end := Root, clientv3.GetPrefixRangeEnd(Root)
 	for {
 		opts := []clientv3.OpOption{clientv3.WithRange(end), clientv3.WithLimit(page)}
@@ -97,25 +93,8 @@ func (c *Client) checkSchema(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.checked, c.refused = true, err
+	c.stir()
 	return err
-}
-
-// identify reads the text that this etcd is known by, and gives it one where it
-// has none.
-func (c *Client) identify(ctx context.Context) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	text := rand.Text()
-	got, err := c.etcd.Txn(ctx).If(absent(identityKey)).
-		Then(clientv3.OpPut(identityKey, text)).
-		Else(clientv3.OpGet(identityKey)).Commit()
-	if err := c.seen("read etcd", err); err != nil {
-		return "", err
-	}
-	if !got.Succeeded {
-		text = string(got.Responses[0].GetResponseRange().Kvs[0].Value)
-	}
-	return text, nil
 }
 
 // allowed fails where the cluster's keys are not of this berth's schema, or are

@@ -12,7 +12,8 @@ import (
 // that the host has lost gets no answer any more, and gRPC would find out only
 // by its keepalive.
 type line struct {
-	again func() // called when a server has been connected to once more
+	connect func(ctx context.Context, network, address string) (net.Conn, error)
+	again   func() // called when a server has been connected to once more
 
 	mu    sync.Mutex
 	open  []net.Conn
@@ -21,7 +22,7 @@ type line struct {
 }
 
 func (l *line) dial(ctx context.Context, address string) (net.Conn, error) {
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	conn, err := l.connect(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}

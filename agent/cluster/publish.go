@@ -19,10 +19,6 @@ import (
 // batch is how many keys one transaction writes: etcd's default limit is 128.
 const batch = 100
 
-// admission is how often it is looked whether etcd is there to say if this
-// host may take part.
-const admission = 10 * time.Millisecond
-
 // SetHost says who this host is, now or anew: its address may change.
 func (c *Client) SetHost(h Host) error {
 	c.mu.Lock()
@@ -57,6 +53,7 @@ func (c *Client) SetEndpoints(all []*Endpoint) error {
 		put[endpointKey(e)] = e
 	}
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.complete = true
 	var gone []string
 	for k := range c.want {
@@ -64,13 +61,17 @@ func (c *Client) SetEndpoints(all []*Endpoint) error {
 			gone = append(gone, k)
 		}
 	}
-	c.mu.Unlock()
-	return c.set(put, gone)
+	return c.setLocked(put, gone)
 }
 
 func (c *Client) set(put map[string]any, gone []string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.setLocked(put, gone)
+}
+
+// setLocked is set while c.mu is held.
+func (c *Client) setLocked(put map[string]any, gone []string) error {
 	for k, v := range put {
 		raw, err := json.Marshal(v)
 		if err != nil {
@@ -141,7 +142,7 @@ func (c *Client) begin(ctx context.Context) error {
 	c.mu.Lock()
 	self := c.self
 	c.mu.Unlock()
-	rewound, err := c.isRewound(ctx)
+	rewound, _, err := c.isRewound(ctx)
 	if err != nil {
 		return err
 	}
@@ -190,10 +191,8 @@ func (c *Client) namesakeOf(self, there *Host) error {
 func (c *Client) admit(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.namesake = err; c.begun != nil {
-		close(c.begun)
-		c.begun = nil
-	}
+	c.begun, c.namesake = true, err
+	c.stir()
 }
 
 // Admitted fails with ErrNameTaken where another host has this one's name: then
@@ -205,17 +204,16 @@ func (c *Client) Admitted(ctx context.Context) error {
 	defer cancel()
 	for {
 		c.mu.Lock()
-		begun, refused, err := c.begun, c.refused, c.lastErr
+		begun, refused, err, stirred := c.begun, c.refused, c.lastErr, c.stirred
 		c.mu.Unlock()
 		if refused != nil {
 			return refused
 		}
-		if begun == nil || err != nil && !c.IsSynced() {
+		if begun || err != nil && !c.IsSynced() {
 			return c.Namesake()
 		}
 		select {
-		case <-begun:
-		case <-time.After(admission): // or a request has failed
+		case <-stirred:
 		case <-ctx.Done():
 			return fmt.Errorf("join the cluster: %w: %w", ErrAway, ctx.Err())
 		}
@@ -251,7 +249,7 @@ func (c *Client) inherit(ctx context.Context, lease clientv3.LeaseID) error {
 func (c *Client) flush(ctx context.Context) error {
 	c.mu.Lock()
 	var ops []clientv3.Op
-	want, lease := maps.Clone(c.want), c.lease
+	want, lease, complete := maps.Clone(c.want), c.lease, c.complete
 	for k, v := range want {
 		if old, ok := c.have[k]; !ok || old != v {
 			ops = append(ops, clientv3.OpPut(k, v, clientv3.WithLease(lease)))
@@ -260,7 +258,7 @@ func (c *Client) flush(ctx context.Context) error {
 	for k := range c.have {
 		// An agent that has just begun has not read its records yet: what an
 		// earlier life published is not gone for that.
-		if _, ok := want[k]; !ok && c.complete {
+		if _, ok := want[k]; !ok && complete {
 			ops = append(ops, clientv3.OpDelete(k))
 		}
 	}
@@ -274,7 +272,7 @@ func (c *Client) flush(ctx context.Context) error {
 		}
 	}
 	c.mu.Lock()
-	if !c.complete {
+	if !complete { // then, whatever it is now: what was not deleted is there
 		for k, v := range c.have {
 			if _, ok := want[k]; !ok {
 				want[k] = v
@@ -282,8 +280,7 @@ func (c *Client) flush(ctx context.Context) error {
 		}
 	}
 	c.have = want
-	close(c.flushed)
-	c.flushed = make(chan struct{})
+	c.stir()
 	c.mu.Unlock()
 	return nil
 }
@@ -294,13 +291,13 @@ func (c *Client) AwaitPublished(ctx context.Context, e *Endpoint) {
 	k := endpointKey(e)
 	for {
 		c.mu.Lock()
-		told, flushed := c.have[k] == c.want[k], c.flushed
+		told, stirred := c.have[k] == c.want[k], c.stirred
 		c.mu.Unlock()
 		if told {
 			return
 		}
 		select {
-		case <-flushed:
+		case <-stirred:
 		case <-ctx.Done():
 			return
 		}
