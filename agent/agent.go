@@ -132,8 +132,11 @@ func New(o Options) (*Agent, error) {
 		return nil, err
 	}
 	a.metrics.registry.MustRegister(&meshMetrics{a.meshStatus})
+	if err := a.introduce(); err != nil {
+		return a, err
+	}
 	a.trouble("recall the cluster", a.cluster.Recall(a.memory()))
-	return a, a.introduce()
+	return a, nil
 }
 
 // memory is the file by which the next agent of this boot knows the networks

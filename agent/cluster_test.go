@@ -437,6 +437,71 @@ func TestAnAgentRestartsWhileEtcdIsAway(t *testing.T) {
 	w.knows(w.hosts[1], a, false)
 }
 
+// A host whose agent gets another name is the same host: its containers keep
+// their addresses, the host its blocks, and no packet is lost.
+func TestAHostIsGivenAnotherName(t *testing.T) {
+	t.Parallel()
+	w := newWorldWith(t, bothFamilies, 2, func(int) []string { return []string{agentTTL + "=60s"} })
+	h, seer := w.hosts[0], w.hosts[1]
+	a, b := w.add(h, "a"), w.add(seer, "b")
+	static, err := w.tryStatic(h, "static", "10.45.0.200/24")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.everyPair([]*member{a, b})
+	before := w.keysBelow("/berth/v1/")
+	pings := b.Background("ping", "-i", "0.1", "-c", "30", "-W", "2", "-q", a.ips[0].String())
+	w.stopAgent(h)
+	w.settings[h] = append(w.settings[h], agentName+"=renamed")
+	w.startAgent(h)
+	want := strings.Join(before, "\n")
+	for _, of := range [][2]string{{`"host":"h1"`, `"host":"renamed"`}, {`"name":"h1"`, `"name":"renamed"`}, {"hosts/h1 ", "hosts/renamed "}, {"/front/h1/", "/front/renamed/"}, {"/fixed/h1/", "/fixed/renamed/"}} {
+		want = strings.ReplaceAll(want, of[0], of[1])
+	}
+	w.eventually("etcd to know the host by its new name alone", func() error { return sameHosts(w.keysBelow("/berth/v1/"), strings.Split(want, "\n")) })
+	c := w.add(h, "c")
+	w.everyPair([]*member{a, b, c})
+	<-pings.Done()
+	if out := pings.Output(); !strings.Contains(out, " 0% packet loss") {
+		t.Errorf("traffic stopped meanwhile:\n%s", out)
+	}
+	w.eventually("the entries of h2", func() error {
+		if have, want := forwarding(seer), w.forwardingFor(seer, []*member{a, c}); !slices.Equal(have, want) {
+			return fmt.Errorf("%q, want %q", have, want)
+		}
+		return nil
+	})
+	if s, err := w.status(h); err != nil || s.Host != "renamed" || len(s.Warnings) > 0 || len(s.Errors) > 0 || len(s.Cluster.Peers) != 1 {
+		t.Errorf("the renamed host: %+v, %v", s, err)
+	}
+	w.delFrom("fixed", fixed, static)
+	w.eventually("the static address to be free", func() error {
+		if lines := w.keysBelow("/berth/v1/claims/"); len(lines) > 0 {
+			return fmt.Errorf("%q", lines)
+		}
+		return nil
+	})
+}
+
+// sameHosts compares etcd's keys and values, where it matters whose they are.
+func sameHosts(have, want []string) error {
+	lines := func(all []string) (lines []string) {
+		for _, line := range all {
+			key, value, _ := strings.Cut(line, " ")
+			if strings.Contains(value, `"tunnel"`) { // it follows from the name
+				value = ""
+			}
+			lines = append(lines, key+" "+value)
+		}
+		slices.Sort(lines)
+		return lines
+	}
+	if have, want := lines(have), lines(want); !slices.Equal(have, want) {
+		return fmt.Errorf("%s\nwant\n%s", strings.Join(have, "\n"), strings.Join(want, "\n"))
+	}
+	return nil
+}
+
 func TestAHostsDeathIsNoticed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 2)

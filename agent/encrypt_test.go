@@ -330,7 +330,7 @@ func (w *secretWorld) expectFailsClosed(members []*member) {
 }
 
 // stopAgent ends a host's agent in good order.
-func (w *secretWorld) stopAgent(h *nettest.Host) {
+func (w *world) stopAgent(h *nettest.Host) {
 	w.Helper()
 	if err := w.agents[h].Signal(syscall.SIGTERM); err != nil {
 		w.Fatal(err)
@@ -430,4 +430,30 @@ func checksum(b []byte) uint16 {
 		sum = sum>>16 + sum&0xffff
 	}
 	return ^uint16(sum)
+}
+
+// A host that is given another name has another address in the mesh, and is no
+// copy of itself.
+func TestARenamedHostStaysInTheMesh(t *testing.T) {
+	t.Parallel()
+	requireTUN(t)
+	w := newWorldWith(t, bothFamilies, 2, func(int) []string { return []string{agentWireGuard + "=" + mesh.Userspace, agentTTL + "=60s"} })
+	h := w.hosts[0]
+	members := []*member{w.addTo(h, "a", "front", secret), w.addTo(w.hosts[1], "b", "front", secret)}
+	w.everyPair(members)
+	before := w.meshOf(h)
+	w.stopAgent(h)
+	w.settings[h] = append(w.settings[h], agentName+"=renamed")
+	w.startAgent(h)
+	w.eventually("the agent to be there", func() error { _, err := w.status(h); return err })
+	w.everyPair(append(members, w.addTo(h, "c", "front", secret)))
+	after := w.meshOf(h)
+	if after.Key != before.Key || after.Address == before.Address {
+		t.Errorf("the mesh was %+v and is %+v", before, after)
+	}
+	for _, host := range w.hosts {
+		if s, err := w.status(host); err != nil || len(s.Warnings)+len(s.Errors) > 0 {
+			t.Errorf("status of %s: %+v, %v", host.Name, s, err)
+		}
+	}
 }

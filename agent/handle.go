@@ -91,7 +91,7 @@ func coded(err error) error {
 	switch {
 	case errors.As(err, &has):
 		return err
-	case errors.Is(err, cluster.ErrAway), errors.Is(err, cluster.ErrNameTaken), errors.Is(err, cluster.ErrNoBlock), errors.Is(err, errNoAddress):
+	case errors.Is(err, cluster.ErrAway), errors.Is(err, cluster.ErrNameTaken), errors.Is(err, cluster.ErrNoBlock), errors.Is(err, cluster.ErrSucceeding), errors.Is(err, errNoAddress):
 		return &plugins.Error{Code: plugins.CodeTryAgain, Err: err}
 	case errors.Is(err, cluster.ErrInUse):
 		return &plugins.Error{Code: api.CodeInUse, Err: err}

@@ -169,6 +169,9 @@ func (c *Client) own(ctx context.Context, network, k string) error {
 	if o == self {
 		return nil
 	}
+	if _, former := c.names()[o.Host]; former {
+		return fmt.Errorf("acquire %s, which is of host %s: %w", k, o.Host, ErrSucceeding)
+	}
 	return fmt.Errorf("%w: host %s gives out %s", errConflict, o.Host, k)
 }
 

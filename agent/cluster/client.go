@@ -75,6 +75,9 @@ type Client struct {
 	cause    error              // of lastErr, as far as diagnose finds one
 	lost     map[string]*lost   // networks that etcd has no more
 
+	predecessors map[string]netip.Addr // names by which this host may have something, and its address then
+	estate       []string              // keys that its agents of other names have told
+
 	recovering time.Time // until when others may not have told etcd again what it lost
 }
 

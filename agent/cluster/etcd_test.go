@@ -154,6 +154,15 @@ func (s *server) expect(want map[string]string) {
 	}
 }
 
+func (s *server) revision() int64 {
+	s.Helper()
+	got, err := s.etcd.Get(s.Context(), schemaKey)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return got.Header.Revision
+}
+
 // value is what a key holds; empty: there is none.
 func (s *server) value(k string) string { return s.keys()[k] }
 

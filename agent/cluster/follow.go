@@ -110,6 +110,9 @@ func (c *Client) allowed(ctx context.Context) error {
 }
 
 func (c *Client) adopt(ctx context.Context, fresh *View, rewound bool) error {
+	if err := c.succeed(ctx, fresh); err != nil {
+		return err
+	}
 	if rewound {
 		c.options.Log.Warn("etcd has lost what it knew; reading it anew")
 		if err := c.restoreOwners(ctx, fresh); err != nil {

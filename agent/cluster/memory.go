@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -17,9 +19,10 @@ import (
 // networks and this host's blocks, by etcd's keys, how far etcd had come, and
 // when it answered last.
 type memory struct {
-	Keys map[string]json.RawMessage `json:"keys"`
-	Age  age                        `json:"age"`
-	Seen time.Duration              `json:"seen"` // since boot: the file does not outlive it, and clocks are set
+	Keys  map[string]json.RawMessage `json:"keys"`
+	Age   age                        `json:"age"`
+	Seen  time.Duration              `json:"seen"`  // since boot: the file does not outlive it, and clocks are set
+	Names map[string]netip.Addr      `json:"names"` // see Client.names
 }
 
 // Remember writes the memory file at path. A client that etcd has told nothing
@@ -38,7 +41,10 @@ func (c *Client) Remember(path string) error {
 	c.mu.Lock()
 	self := c.self.Name
 	c.mu.Unlock()
-	m := memory{Keys: c.view.keysFor(self), Age: c.view.ageNow(), Seen: uptime - time.Since(seen)}
+	return write(path, &memory{Keys: c.view.keysFor(self), Age: c.view.ageNow(), Seen: uptime - time.Since(seen), Names: c.names()})
+}
+
+func write(path string, m *memory) error {
 	raw, err := json.Marshal(m)
 	if err != nil {
 		return fmt.Errorf("encode memory of the cluster: %w", err)
@@ -55,7 +61,7 @@ func (c *Client) Remember(path string) error {
 }
 
 // Recall reads what an earlier agent remembered into the view, for the time
-// until etcd is read. Call it before Run.
+// until etcd is read. Call it after SetHost and before Run.
 func (c *Client) Recall(path string) error {
 	raw, err := os.ReadFile(filepath.Clean(path))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -79,9 +85,17 @@ func (c *Client) Recall(path string) error {
 	c.view.age = m.Age
 	c.view.mu.Unlock()
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.lastSeen = time.Now().Add(m.Seen - uptime)
-	return nil
+	c.predecessors = maps.Clone(m.Names)
+	delete(c.predecessors, c.self.Name)
+	c.mu.Unlock()
+	if len(c.names()) == len(m.Names) {
+		return nil
+	}
+	// Before anything is this host's by the new name: the next agent may have
+	// a third one.
+	m.Names = c.names()
+	return write(path, &m)
 }
 
 func sinceBoot() (time.Duration, error) {

@@ -82,11 +82,16 @@ func (c *Client) setLocked(put map[string]any, gone []string) error {
 	for _, k := range gone {
 		delete(c.want, k)
 	}
+	c.rouse()
+	return nil
+}
+
+// rouse has etcd told what it does not have.
+func (c *Client) rouse() {
 	select {
 	case c.wake <- struct{}{}:
 	default:
 	}
-	return nil
 }
 
 // publish keeps a lease and on it what this host wants published.
@@ -193,6 +198,9 @@ func (c *Client) admit(err error) {
 	defer c.mu.Unlock()
 	c.begun, c.namesake = true, err
 	c.stir()
+	if err == nil && len(c.predecessors) > 0 && c.unwatch != nil {
+		c.unwatch() // another host had the name when the cluster was read
+	}
 }
 
 // Admitted fails with ErrNameTaken where another host has this one's name: then
@@ -248,24 +256,12 @@ func (c *Client) inherit(ctx context.Context, lease clientv3.LeaseID) error {
 // flush writes the difference between what is wanted and what etcd has.
 func (c *Client) flush(ctx context.Context) error {
 	c.mu.Lock()
-	var ops []clientv3.Op
-	want, lease, complete := maps.Clone(c.want), c.lease, c.complete
-	for k, v := range want {
-		if old, ok := c.have[k]; !ok || old != v {
-			ops = append(ops, clientv3.OpPut(k, v, clientv3.WithLease(lease)))
-		}
-	}
-	for k := range c.have {
-		// An agent that has just begun has not read its records yet: what an
-		// earlier life published is not gone for that.
-		if _, ok := want[k]; !ok && complete {
-			ops = append(ops, clientv3.OpDelete(k))
-		}
-	}
-	if c.view.deadMark(c.self.Name) != "" {
-		ops = append(ops, clientv3.OpDelete(key(kindDead, c.self.Name)))
-	}
+	want, complete, estate := maps.Clone(c.want), c.complete, len(c.estate)
+	ops := c.changes(complete)
 	c.mu.Unlock()
+	if estate > 0 && !complete {
+		return nil // the others are told in one step that this host has another name
+	}
 	for some := range slices.Chunk(ops, batch) {
 		if err := c.commit(ctx, some); err != nil {
 			return err
@@ -279,10 +275,37 @@ func (c *Client) flush(ctx context.Context) error {
 			}
 		}
 	}
-	c.have = want
+	c.have, c.estate = want, c.estate[estate:]
 	c.stir()
 	c.mu.Unlock()
 	return nil
+}
+
+// changes are that difference. What this host does not want it deletes only
+// where it wants what is complete: an agent that has just begun has not read its
+// records yet. c.mu is held.
+func (c *Client) changes(complete bool) (ops []clientv3.Op) {
+	host := hostKey(c.self.Name)
+	for k, v := range c.want {
+		if old, ok := c.have[k]; !ok || old != v {
+			ops = append(ops, clientv3.OpPut(k, v, clientv3.WithLease(c.lease)))
+			if k == host { // first: an endpoint whose host is not known is nowhere
+				ops[0], ops[len(ops)-1] = ops[len(ops)-1], ops[0]
+			}
+		}
+	}
+	for k := range c.have {
+		if _, ok := c.want[k]; !ok && complete {
+			ops = append(ops, clientv3.OpDelete(k))
+		}
+	}
+	for _, k := range c.estate {
+		ops = append(ops, clientv3.OpDelete(k))
+	}
+	if c.view.deadMark(c.self.Name) != "" {
+		ops = append(ops, clientv3.OpDelete(key(kindDead, c.self.Name)))
+	}
+	return ops
 }
 
 // AwaitPublished waits until etcd has an endpoint as it was published last, or
