@@ -114,30 +114,6 @@ func TestDamageIsRepaired(t *testing.T) {
 	}
 }
 
-// Where no container is elsewhere no entry tells of the damage: the devices do.
-func TestALoneHostsDevicesAreRepaired(t *testing.T) {
-	t.Parallel()
-	w := newWatchfulWorld(t, 1)
-	h := w.hosts[0]
-	a, b := w.add(h, "a"), w.add(h, "b")
-	a.Ping(b.ips[0].String())
-	for _, damage := range [][]string{
-		{"ip", "link", "set", "vx-front", "down"},
-		{"ip", "link", "set", "vx-front", "nomaster"},
-		{"ip", "link", "delete", "vx-front"},
-		{"ip", "link", "set", "bo-front", "down"},
-		{"ip", "link", "delete", "bo-front"},
-	} {
-		h.Run(damage[0], damage[1:]...)
-		w.eventually(fmt.Sprintf("repair of %q", damage), func() error {
-			if out, err := h.Try("ip", "-o", "link", "show", "vx-front"); err != nil || !strings.Contains(out, ",UP") || !strings.Contains(out, "master bo-front") {
-				return fmt.Errorf("%w: %s", err, out)
-			}
-			return a.TryPing(b.ips[0].String())
-		})
-	}
-}
-
 // A host whose uplink gets another address makes its tunnels anew, and the
 // others send there.
 func TestAChangedUplinkAddressIsFollowed(t *testing.T) {

@@ -133,7 +133,8 @@ func (s *Segment) setWay(entries *netdev.Entries, w Way) (changed bool, err erro
 	if err != nil {
 		return false, fmt.Errorf("program MAC %q: %w", w.MAC, err)
 	}
-	// To replace an entry changes its first destination only (vxlan_fdb_replace).
+	// An entry that leads to a group of nexthops is not listed, and leads there
+	// still when it is replaced (vxlan_fdb_update_existing).
 	if !w.Known || old == broken || old == unled {
 		delete(s.told.Ways, w.MAC)
 		entries.DropFDB(s.vxlan, mac)
