@@ -193,7 +193,8 @@ func newWorldWith(t testing.TB, a addressing, n int, settings func(host int) []s
 
 func (w *world) startEtcd() {
 	w.etcd = w.server.Background("etcd", "--data-dir", w.TempDirOf(), "--listen-client-urls", w.etcdURL(),
-		"--advertise-client-urls", w.etcdURL(), "--listen-peer-urls", "http://127.0.0.1:2380", "--unsafe-no-fsync", "--log-level", "error")
+		"--advertise-client-urls", w.etcdURL(), "--listen-peer-urls", "http://127.0.0.1:2380", "--unsafe-no-fsync", "--log-level", "error",
+		"--heartbeat-interval", "10", "--election-timeout", "100") // a lone server elects itself after the latter
 }
 
 // TempDirOf is one directory for every life of etcd.
