@@ -19,14 +19,19 @@ type passage struct {
 	hook   uint32   // that chain's
 	device string   // as iptables takes it
 	ways   []string // its options for the device
+
+	// first: what drops or rejects some packets of the chain is answered, too.
+	// A rule for mail that the host must not send, say, is not meant for a copy
+	// of mail that INPUT has let in.
+	first bool
 }
 
 func throughBridge(bridge string) passage {
-	return passage{"FORWARD", unix.NF_INET_FORWARD, bridge, []string{"-i", "-o"}}
+	return passage{"FORWARD", unix.NF_INET_FORWARD, bridge, []string{"-i", "-o"}, false}
 }
 
 // aroundLoop lets copies leave for the loops of strict ports.
-var aroundLoop = passage{"OUTPUT", unix.NF_INET_LOCAL_OUT, loopOut + "+", []string{"-o"}}
+var aroundLoop = passage{"OUTPUT", unix.NF_INET_LOCAL_OUT, loopOut + "+", []string{"-o"}, true}
 
 // places are where other tools want an administrator's accepts for what they
 // would drop: Docker's chain, ufw's, and the kernel's own.
@@ -73,10 +78,12 @@ func letPass(c *nlsock.Conn, p passage) error {
 // families are those that have a chain each.
 var families = []uint8{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6}
 
-// deadEnd is a family whose chain lets nothing pass that no rule accepts.
+// deadEnd is a family whose chain lets nothing pass that no rule accepts, or
+// not all.
 type deadEnd struct {
 	family  uint8
-	barrier int // the number of the rule that says so, from 1; 0: the policy does
+	barrier int  // the number of the rule that says so, from 1; 0: the policy does
+	partial bool // that rule is about some packets
 }
 
 // ends are the dead ends among the chains of both families, and whether there
@@ -101,9 +108,12 @@ func (p *passage) ends(c *nlsock.Conn) (ends []deadEnd, firewalld bool, err erro
 		if err != nil {
 			return nil, false, err
 		}
-		barrier := 1 + slices.IndexFunc(rules, func(r nftRule) bool { return r.stopsAll() })
-		if drops[i] || barrier > 0 {
-			ends = append(ends, deadEnd{family, barrier})
+		end := deadEnd{family: family, barrier: 1 + slices.IndexFunc(rules, func(r nftRule) bool { return r.stopsAll() })}
+		if some := 1 + slices.IndexFunc(rules, func(r nftRule) bool { return r.stopsSome() }); p.first && some > 0 {
+			end.partial, end.barrier = some != end.barrier, some
+		}
+		if drops[i] || end.barrier > 0 {
+			ends = append(ends, end)
 		}
 	}
 	return ends, there[len(families)], nil
@@ -123,9 +133,14 @@ func (b *nftBatch) readChain(table, name string, family uint8) {
 
 // letPass accepts in the first place of the family. In a tool's own chain that
 // is before all else; in the kernel's it is behind the administrator's rules,
-// as far as they let it.
+// as far as they let it. A rule in the middle of the kernel's chain may come
+// before the tool's.
 func (end *deadEnd) letPass(c *nlsock.Conn, p passage) error {
-	place, err := p.placeFor(c, end.family)
+	places := p.places(end.family)
+	if end.partial {
+		places = []string{p.chain}
+	}
+	place, err := p.placeFor(c, end.family, places)
 	if err != nil || place == "" {
 		return err
 	}
@@ -140,9 +155,8 @@ func (end *deadEnd) letPass(c *nlsock.Conn, p passage) error {
 	})
 }
 
-// placeFor is the chain that lacks an accept, or "".
-func (p *passage) placeFor(c *nlsock.Conn, family uint8) (string, error) {
-	chains := p.places(family)
+// placeFor is the first of the chains, if that lacks an accept, or "".
+func (p *passage) placeFor(c *nlsock.Conn, family uint8, chains []string) (string, error) {
 	b := new(nftBatch)
 	for _, name := range chains {
 		b.readChain("filter", name, family)

@@ -27,9 +27,9 @@ priorities, so the rules of the administrator and of other tools decide first.
 Strictly published ports are those for which the host's INPUT rules decide, whoever wrote them. Only a packet that is for
 the host passes INPUT, and a destination can be translated only before that. So what INPUT has let in is copied around a
 loop, the veth pair ` + "`berth-strict`" + ` and ` + "`berth-again`" + `, and translated when it comes in again; what follows it belongs to
-its connection and takes no detour. Nothing is lost, and INPUT decides of each connection. An IPv6 copy has a mark on its
-way, by which filters of the reverse path (firewalld's ` + "`IPv6_rpfilter`" + `) find its way back; an OUTPUT that drops by default
-is answered as FORWARD is. Containers of internal networks have a loop of their own, ` + "`berth-strict-in`" + `, that leads into their
+its connection and takes no detour. Nothing is lost, and INPUT decides of each connection. A copy has a mark on its way,
+by which filters of the reverse path that look at marks (those of firewalld and NixOS do) find its way back; what an OUTPUT of
+iptables drops is answered as FORWARD is. Containers of internal networks have a loop of their own, ` + "`berth-strict-in`" + `, that leads into their
 network only. Where the copy gets lost all the same, by a rule that drops it or because the kernel cannot copy, the client's
 second packet is translated, because INPUT has let in the first (` + "`admitted4`, `admitted6`" + `): a new client waits a second, and
 then has ten minutes.

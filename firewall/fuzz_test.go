@@ -32,7 +32,8 @@ func FuzzLegacyEntries(f *testing.F) {
 		for _, x := range xtablesOf {
 			table := &legacyTable{xtables: x, entries: entries}
 			table.chains[unix.NF_INET_FORWARD] = uint32(offset)
-			table.isDeadEnd(unix.NF_INET_FORWARD)
+			table.isDeadEnd(unix.NF_INET_FORWARD, false)
+			table.isDeadEnd(unix.NF_INET_FORWARD, true)
 			table.passes(throughBridge("br1"))
 		}
 	})

@@ -445,7 +445,7 @@ func (h *iptHook) beforeBarrier(ipt *iptables.IPTables) error {
 		return err
 	}
 	// The first line is the policy; the chain's others are its rules.
-	stop := barrier(rules, h.chain)
+	stop := barrier(rules, h.chain, stopsAll)
 	if stop > 0 {
 		rules = rules[:stop]
 	}

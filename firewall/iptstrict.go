@@ -107,9 +107,10 @@ func innerRules(rules []iptRule) (admit, around []string) {
 
 // copyRules copy around a loop. Of the mark see loop.ensureRoutes; a copy keeps
 // it, because the tables of iptables come before filters of other tools.
-func copyRules(l *loop, is4 bool) (rules []string) {
-	if !is4 {
-		rules = append(rules, fmt.Sprintf("-m mark --mark 0 -j MARK --set-mark %#x", l.mark))
+func copyRules(l *loop, is4 bool) []string {
+	return []string{
+		fmt.Sprintf("-m mark --mark 0 -j MARK --set-mark %#x", l.mark),
+		fmt.Sprintf("-j TEE --gateway %s --oif %s", l.gateway(is4), l.out),
+		"-j DROP",
 	}
-	return append(rules, fmt.Sprintf("-j TEE --gateway %s --oif %s", l.gateway(is4), l.out), "-j DROP")
 }

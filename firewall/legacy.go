@@ -16,7 +16,7 @@ import (
 func legacyPass(p passage) error {
 	for _, family := range families {
 		t, err := readLegacy(family)
-		if err == nil && t != nil && t.isDeadEnd(p.hook) && t.passes(p) < len(p.ways) {
+		if err == nil && t != nil && t.isDeadEnd(p.hook, p.first) && t.passes(p) < len(p.ways) {
 			err = addLegacyPass(p, family)
 		}
 		if err != nil {
@@ -37,11 +37,15 @@ func addLegacyPass(p passage, family uint8) error {
 		return err
 	}
 	place := []string{"-A", p.chain}
-	if n := barrier(rules, p.chain); n > 0 {
+	n := barrier(rules, p.chain, stopsAll)
+	if n > 0 {
 		place = []string{"-I", p.chain, strconv.Itoa(n)}
 	}
 	if chain := p.legacyPlace(rules, family); chain != p.chain {
 		place = []string{"-I", chain}
+	}
+	if some := barrier(rules, p.chain, stopsSome); p.first && some > 0 && some != n {
+		place = []string{"-I", p.chain, strconv.Itoa(some)}
 	}
 	for _, way := range p.ways {
 		if slices.ContainsFunc(rules, func(r string) bool { return p.isAccept(r) && strings.Contains(r, way+" "+p.device+" ") }) {
@@ -114,9 +118,9 @@ func legacyRules(family uint8) ([]string, error) {
 	return strings.Split(strings.TrimSpace(string(out)), "\n"), nil
 }
 
-// barrier is the number of a chain's first rule that drops or rejects all, as
-// iptables -S and iptables-save print it; 0: there is none.
-func barrier(lines []string, chain string) int {
+// barrier is the number of a chain's first rule that stops, as iptables -S and
+// iptables-save print it; 0: there is none.
+func barrier(lines []string, chain string, stops func(rule string) bool) int {
 	n := 0
 	for _, line := range lines {
 		rule, ok := strings.CutPrefix(line, "-A "+chain+" ")
@@ -124,13 +128,20 @@ func barrier(lines []string, chain string) int {
 			continue
 		}
 		n++
-		if stopsAll(rule) {
+		if stops(rule) {
 			return n
 		}
 	}
 	return 0
 }
 
+// stopsSome tells a rule that drops or rejects what its conditions say.
+func stopsSome(rule string) bool {
+	target := strings.LastIndex(" "+rule, " -j ")
+	return target >= 0 && isStop(rule[target:])
+}
+
+// stopsAll tells one without conditions.
 func stopsAll(rule string) bool {
 	target := strings.LastIndex(" "+rule, " -j ")
 	if target < 0 {
@@ -140,6 +151,10 @@ func stopsAll(rule string) bool {
 	if target > 0 && (!commented || strings.Contains(strings.Trim(comment, `"`), `" -`) || comment[0] != '"' && strings.Contains(comment, " ")) {
 		return false
 	}
-	verdict := strings.Fields(rule[target:])
-	return len(verdict) > 1 && (verdict[1] == "DROP" || verdict[1] == "REJECT")
+	return isStop(rule[target:])
+}
+
+func isStop(target string) bool {
+	words := strings.Fields(target)
+	return len(words) > 1 && (words[1] == "DROP" || words[1] == "REJECT")
 }

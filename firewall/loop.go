@@ -29,8 +29,8 @@ const (
 )
 
 // loop is one of them. The number is the priority that marks the packets to be
-// copied, and the number of a routing table; the mark is that of an IPv6 copy
-// on its way.
+// copied, and the number of a routing table; the mark is that of a copy on its
+// way.
 type loop struct {
 	out, in            string
 	gateway4, gateway6 netip.Addr // behind out
@@ -75,6 +75,7 @@ func ensureLoop(e *Endpoint, both bool) (devices [2]int, err error) {
 		return devices, err
 	}
 	defer c.Close()
+	_, is4 := e.first(true)
 	_, is6 := e.first(false)
 	for i := range loops {
 		l := &loops[i]
@@ -86,8 +87,8 @@ func ensureLoop(e *Endpoint, both bool) (devices [2]int, err error) {
 		if missing || err == nil && !dev.Up { // the latter: another Add makes it, or was killed
 			dev, err = l.make(c)
 		}
-		if err == nil && is6 {
-			err = l.ensureRoutes(c, dev)
+		if err == nil {
+			err = l.ensureRoutes(c, dev, is4, is6)
 		}
 		if err != nil {
 			return devices, err
@@ -97,25 +98,32 @@ func ensureLoop(e *Endpoint, both bool) (devices [2]int, err error) {
 	return devices, nil
 }
 
-// ensureRoutes routes copies of IPv6 around the loop, and lets them pass a
-// filter of the reverse path, such as firewalld's IPv6_rpfilter: it asks for
-// the route to a packet's source as if from this host, with the packet's mark
-// (nft_fib6_flowi_init, net/ipv6/netfilter/nft_fib_ipv6.c).
-func (l *loop) ensureRoutes(c *netdev.Conn, out *netdev.Device) error {
+// ensureRoutes routes copies around the loop, and lets them pass a filter of
+// the reverse path, such as firewalld's IPv6_rpfilter or the one of NixOS: it
+// asks for the route to a packet's source as if from this host, with the
+// packet's mark (nft_fib4_eval and nft_fib6_flowi_init; xt_rpfilter where it is
+// told --validmark).
+func (l *loop) ensureRoutes(c *netdev.Conn, out *netdev.Device, is4, is6 bool) error {
 	in, err := c.Device(l.in)
 	if err != nil {
 		return err
 	}
 	b := new(netdev.Batch)
-	b.AddRoute(out.Index, netdev.Route{Dst: netip.PrefixFrom(l.gateway6, 128)})
-	b.AddRoute(in.Index, netdev.Route{Dst: netip.PrefixFrom(netip.IPv6Unspecified(), 0), Table: int(l.number)})
-	b.EnsureRule(l.rule())
+	if is4 {
+		b.AddRoute(in.Index, netdev.Route{Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Table: int(l.number)})
+		b.EnsureRule(l.rule(true))
+	}
+	if is6 {
+		b.AddRoute(out.Index, netdev.Route{Dst: netip.PrefixFrom(l.gateway6, 128)})
+		b.AddRoute(in.Index, netdev.Route{Dst: netip.PrefixFrom(netip.IPv6Unspecified(), 0), Table: int(l.number)})
+		b.EnsureRule(l.rule(false))
+	}
 	return c.Do(b)
 }
 
 // rule leaves alone what is forwarded.
-func (l *loop) rule() netdev.Rule {
-	return netdev.Rule{IIF: "lo", Mark: l.mark, Table: int(l.number), Priority: 100}
+func (l *loop) rule(is4 bool) netdev.Rule {
+	return netdev.Rule{IPv4: is4, IIF: "lo", Mark: l.mark, Table: int(l.number), Priority: 100}
 }
 
 // make is complete when out is up. Any route back to the source of a copy
@@ -159,10 +167,12 @@ func deleteLoop() error {
 	var errs []error
 	for i := range loops {
 		errs = append(errs, netdev.DeleteLinkHere(loops[i].out))
-		b := new(netdev.Batch)
-		b.DeleteRule(loops[i].rule())
-		if err := c.Do(b); !errors.Is(err, unix.EAFNOSUPPORT) {
-			errs = append(errs, err)
+		for _, is4 := range []bool{true, false} {
+			b := new(netdev.Batch)
+			b.DeleteRule(loops[i].rule(is4))
+			if err := c.Do(b); !errors.Is(err, unix.EAFNOSUPPORT) {
+				errs = append(errs, err)
+			}
 		}
 	}
 	return errors.Join(append(errs, forgetPass(aroundLoop))...)
@@ -178,16 +188,15 @@ func loopChains(is4 bool, devices [2]int) (family uint8, chains []chainDef) {
 		if devices[i] == 0 {
 			continue
 		}
-		if !is4 {
-			add("past filters of the reverse path", hasPriority(l.number), hasMark(0), setMark(l.mark))
-			arrived.rules = append(arrived.rules, ruleDef{"past them", rule(iifIs(l.in), hasMark(l.mark), setMark(0))})
-		}
+		add("past filters of the reverse path", hasPriority(l.number), hasMark(0), setMark(l.mark))
+		arrived.rules = append(arrived.rules, ruleDef{"past them", rule(iifIs(l.in), hasMark(l.mark), setMark(0))})
 		add("around, to the container", hasPriority(l.number), copyTo(l.gateway(is4).AsSlice(), devices[i]))
 	}
+	family = unix.NFPROTO_IPV6
 	if is4 {
-		return unix.NFPROTO_IPV4, []chainDef{input}
+		family = unix.NFPROTO_IPV4
 	}
-	return unix.NFPROTO_IPV6, []chainDef{input, arrived}
+	return family, []chainDef{input, arrived}
 }
 
 // addLoop has both families copied around the loops. A kernel that cannot

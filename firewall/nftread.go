@@ -3,6 +3,7 @@ package firewall
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -76,6 +77,11 @@ func (r *nftRule) stopsAll() bool {
 		return p.stops()
 	}
 	return false
+}
+
+// stopsSome tells a rule that drops or rejects what its conditions say.
+func (r *nftRule) stopsSome() bool {
+	return slices.ContainsFunc(r.parts, func(p nftPart) bool { return p.stops() })
 }
 
 // isNeutral tells what neither asks nor decides.

@@ -91,16 +91,17 @@ func (x *xtables) read(fd int) (*legacyTable, error) {
 
 // isDeadEnd tells whether the chain of a hook lets nothing pass that no rule
 // accepts: its policy is to drop, or a rule without a condition drops or
-// rejects. Conditions of a rule's head are all zero where there is none; the
-// target's name and data stand behind the matches.
-func (t *legacyTable) isDeadEnd(hook uint32) bool {
+// rejects; or, where some packets matter, any rule. Conditions of a rule's head
+// are all zero where there is none; the target's name and data stand behind the
+// matches.
+func (t *legacyTable) isDeadEnd(hook uint32, some bool) bool {
 	for at := int(t.chains[hook]); at >= 0 && at+t.entryLen <= len(t.entries); {
 		target := at + int(binary.NativeEndian.Uint16(t.entries[at+t.targetOffset:]))
 		next := int(binary.NativeEndian.Uint16(t.entries[at+t.targetOffset+2:]))
 		if target+xtTargetLen+4 > len(t.entries) || next == 0 {
 			return false
 		}
-		if t.isUnconditional(at, target) && t.stops(target) {
+		if t.stops(target) && (some || t.isUnconditional(at, target)) {
 			return true
 		}
 		if at == int(t.policies[hook]) {

@@ -6,9 +6,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Rule is a rule of IPv6's policy routing (ip-rule(8)): packets with the mark
-// that come from IIF ("lo": from this host) are routed by the table.
+// Rule is a rule of policy routing (ip-rule(8)): packets of IPv6, or of IPv4,
+// with the mark that come from IIF ("lo": from this host) are routed by the
+// table.
 type Rule struct {
+	IPv4     bool
 	IIF      string
 	Mark     uint32
 	Table    int
@@ -31,7 +33,11 @@ func (b *Batch) DeleteRule(r Rule) {
 // attributes.
 func (b *Batch) rule(typ, flags uint16, verb string, r Rule) {
 	b.Message(typ, flags, fmt.Sprintf("%s rule for packets with the mark %#x", verb, r.Mark))
-	b.U8(unix.AF_INET6)
+	family := uint8(unix.AF_INET6)
+	if r.IPv4 {
+		family = unix.AF_INET
+	}
+	b.U8(family)
 	b.Zeros(3)
 	b.U8(unix.RT_TABLE_UNSPEC) // in FRA_TABLE, which has room for all
 	b.Zeros(2)

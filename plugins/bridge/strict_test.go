@@ -205,17 +205,22 @@ func TestStrictPublishInsideAnInternalNetwork(t *testing.T) {
 // An OUTPUT that drops by default gets an accept for the loop where its tool
 // wants one, and loses it with the network.
 func TestStrictPublishBesideAnOutputPolicyOfDrop(t *testing.T) {
-	tools := []string{"iptables"}
-	if _, err := nettest.NewHost(t, "h").Try("iptables-legacy", "-S"); err == nil {
-		tools = append(tools, "iptables-legacy")
-	}
-	for _, tool := range tools {
+	for _, tool := range iptablesTools(t) {
 		for _, place := range []string{"ufw-user-output", "OUTPUT"} {
 			t.Run(tool+"/"+place, func(t *testing.T) {
 				eachBackend(t, func(t *testing.T, backend string) { outputDrops(t, backend, tool, place) })
 			})
 		}
 	}
+}
+
+// iptablesTools are those of the kinds that this kernel has.
+func iptablesTools(t *testing.T) []string {
+	tools := []string{"iptables"}
+	if _, err := nettest.NewHost(t, "h").Try("iptables-legacy", "-S"); err == nil {
+		tools = append(tools, "iptables-legacy")
+	}
+	return tools
 }
 
 func outputDrops(t *testing.T, backend, tool, place string) {
