@@ -55,7 +55,12 @@ func flock(path string, flags, how int) (unlock func(), err error) {
 		unix.Close(fd)
 		return nil, &os.PathError{Op: "lock", Path: path, Err: err}
 	}
-	return func() { unix.Close(fd) }, nil
+	return func() {
+		// Closing is not enough: a child that is just being started has the
+		// descriptor, too, until it becomes its program.
+		unix.Flock(fd, unix.LOCK_UN)
+		unix.Close(fd)
+	}, nil
 }
 
 // removeLeftovers removes the temporary files of processes that were killed;
