@@ -2,7 +2,6 @@ package firewall
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"os/exec"
 	"slices"
@@ -13,41 +12,42 @@ import (
 	"github.com/berth-net/berth/netdev/nlsock"
 )
 
-// ErrBlocked says that a rule of another tool's keeps a network from working,
-// and that this package has no place to answer it.
-var ErrBlocked = errors.New("blocked by another packet filter")
-
 // Obstacles looks for chains of nftables that surely let nothing of a bridge
 // pass, in tables whose tool offers no place for an accept: whoever wrote them
-// has to. It fails with ErrBlocked, the rule, and the command that helps. A
-// chain that might accept some of it by a rule that is not understood here is
-// taken to be in order. It lists all chains, so it is not for an Add.
+// has to. It tells of each the rule, and the commands that help. A chain that
+// might accept some of it by a rule that is not understood here is taken to be
+// in order. It lists all chains, so it is not for an Add.
 //
 // Strict tells whether there are strict ports, for which OUTPUT matters too.
-func Obstacles(bridge string, strict bool) error {
+func Obstacles(bridge string, strict bool) (obstacles []string, err error) {
 	if probeNFTables() != nil {
-		return nil
+		return nil, nil
 	}
 	c, err := nlsock.Open(unix.NETLINK_NETFILTER)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer c.Close()
 	chains, err := baseChains(c)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var errs []error
 	for i := range chains {
-		ch := &chains[i]
-		if ch.hook == unix.NF_INET_FORWARD {
-			errs = append(errs, ch.blocks(c, bridge, unix.NFT_META_IIFNAME, unix.NFT_META_OIFNAME))
+		ch, obstacle := &chains[i], ""
+		switch {
+		case ch.hook == unix.NF_INET_FORWARD:
+			obstacle, err = ch.blocks(c, bridge, unix.NFT_META_IIFNAME, unix.NFT_META_OIFNAME)
+		case ch.hook == unix.NF_INET_LOCAL_OUT && strict:
+			obstacle, err = ch.blocks(c, loopOut, unix.NFT_META_OIFNAME)
 		}
-		if strict && ch.hook == unix.NF_INET_LOCAL_OUT {
-			errs = append(errs, ch.blocks(c, loopOut, unix.NFT_META_OIFNAME))
+		if err != nil {
+			return nil, err
+		}
+		if obstacle != "" {
+			obstacles = append(obstacles, obstacle)
 		}
 	}
-	return errors.Join(errs...)
+	return obstacles, nil
 }
 
 // baseChain is a chain of the kind filter that a hook leads to.
@@ -91,11 +91,12 @@ func (ch *baseChain) isAnswered() bool {
 		ch.family != unix.NFPROTO_INET && ch.table == "filter" && (ch.name == "FORWARD" || ch.name == "OUTPUT")
 }
 
-// blocks follows a packet of a new connection through the chain.
-func (ch *baseChain) blocks(c *nlsock.Conn, device string, ways ...uint32) error {
+// blocks follows a packet of a new connection through the chain, and tells where
+// that ends; empty: it may pass.
+func (ch *baseChain) blocks(c *nlsock.Conn, device string, ways ...uint32) (string, error) {
 	rules, err := readRules(c, ch.family, ch.table, ch.name)
 	if err != nil {
-		return err
+		return "", err
 	}
 	quoted := ""
 	for i := range rules {
@@ -105,12 +106,12 @@ func (ch *baseChain) blocks(c *nlsock.Conn, device string, ways ...uint32) error
 			break
 		}
 		if r.mayAccept(device, ways) {
-			return nil
+			return "", nil
 		}
 	}
 	switch {
 	case quoted == "" && !ch.drops:
-		return nil
+		return "", nil
 	case quoted == "":
 		quoted = "its policy of drop"
 	}
@@ -119,8 +120,8 @@ func (ch *baseChain) blocks(c *nlsock.Conn, device string, ways ...uint32) error
 		key := map[uint32]string{unix.NFT_META_IIFNAME: "iifname", unix.NFT_META_OIFNAME: "oifname"}[way]
 		commands = append(commands, fmt.Sprintf("nft insert rule %s %s %s accept", ch.fullName(), key, quotedDevice(device)))
 	}
-	return fmt.Errorf("nftables chain %s lets nothing of %s pass, by %s: %w; to allow it: %s",
-		ch.fullName(), device, quoted, ErrBlocked, strings.Join(commands, "; "))
+	return fmt.Sprintf("nftables chain %s lets nothing of %s pass, by %s; to allow it: %s",
+		ch.fullName(), device, quoted, strings.Join(commands, "; ")), nil
 }
 
 // quotedDevice matches both loops of strict ports.

@@ -4,12 +4,14 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"time"
 
 	"github.com/berth-net/berth/endpoint"
 	"github.com/berth-net/berth/ipam"
 	"github.com/berth-net/berth/plugins"
+	"github.com/berth-net/berth/plugins/table"
 )
 
 // Inspection is a network with what is attached to it. The JSON keys are
@@ -30,6 +32,7 @@ type Inspection struct {
 	Options    map[string]string
 	Labels     map[string]string
 	Peers      []InspectedPeer `json:",omitempty"` // the cluster's other hosts
+	Warnings   []string        `json:",omitempty"` // what hinders it on this host now
 
 	Cluster    *InspectedCluster `json:",omitempty"` // nil: the network is this host's alone
 	Origin     Origin
@@ -96,6 +99,7 @@ func (c *Catalogue) Inspect(name string) (*Inspection, error) {
 	}
 	for _, l := range links {
 		i.Plugins = append(i.Plugins, l.Type)
+		i.Warnings = append(i.Warnings, c.warnings(n, l)...)
 	}
 	for _, r := range records {
 		i.Containers[r.ContainerID] = inspectEndpoint(r)
@@ -106,6 +110,27 @@ func (c *Catalogue) Inspect(name string) (*Inspection, error) {
 		i.EnableIPv6 = i.EnableIPv6 || r.Subnet.Addr().Is6()
 	}
 	return i, err
+}
+
+// warner is a driver that knows what hinders its networks though an Add
+// succeeds.
+type warner interface {
+	Warnings(net *plugins.Network) ([]string, error)
+}
+
+func (c *Catalogue) warnings(n *Network, l link) []string {
+	if !l.ours() {
+		return nil
+	}
+	d, ok := table.Lookup(l.Type, c.store).(warner)
+	if !ok {
+		return nil
+	}
+	list, err := d.Warnings(&plugins.Network{Name: n.Name, Type: l.Type, CNIVersion: n.CNIVersion, Config: l.raw, Path: c.path})
+	if err != nil {
+		list = append(list, fmt.Sprintf("not known whether the host's rules let it work: %v", err))
+	}
+	return list
 }
 
 func orEmpty(m map[string]string) map[string]string {

@@ -15,7 +15,6 @@ const (
 	CodeInvalidConfig       Code = 7
 	CodeTryAgain            Code = 11
 	CodeNotAvailable        Code = 50  // STATUS: cannot serve ADD
-	CodeLimited             Code = 51  // STATUS: nor do existing containers fully work
 	CodeAttached            Code = 100 // ADD: what stands already has to be deleted first
 	CodeInternal            Code = 999
 )

@@ -241,11 +241,11 @@ func describeRanges(w io.Writer, n *network.Inspection) {
 }
 
 func describeContainers(w io.Writer, n *network.Inspection) {
+	describeWarnings(w, n)
 	if len(n.Containers) == 0 {
 		fmt.Fprintln(w, "\nNo containers.")
 		return
 	}
-	describeWarnings(w, n)
 	tw := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	defer tw.Flush()
 	fmt.Fprintln(tw, "\nCONTAINER\tID\tINTERFACE\tADDRESSES\tMAC\tSTATE\tBY")
@@ -261,6 +261,9 @@ func describeContainers(w io.Writer, n *network.Inspection) {
 }
 
 func describeWarnings(w io.Writer, n *network.Inspection) {
+	for _, warning := range n.Warnings {
+		fmt.Fprintf(w, "\nWARNING: %s\n", warning)
+	}
 	for _, id := range slices.Sorted(maps.Keys(n.Containers)) {
 		for _, warning := range n.Containers[id].Warnings {
 			fmt.Fprintf(w, "\nWARNING: %s: %s\n", n.Containers[id].Name, warning)

@@ -28,24 +28,20 @@ func (d *Driver) Status(ctx context.Context, net *plugins.Network) error {
 		return notAvailable(err)
 	}
 	if conf.ipam {
-		if err := attach.AddressStatus(ctx, d.store, net); err != nil {
-			return err
-		}
+		return attach.AddressStatus(ctx, d.store, net)
 	}
-	return obstacles(conf)
+	return nil
 }
 
-// obstacles are other tools' rules that no Add can answer: it would succeed,
-// and nothing would pass.
-func obstacles(conf *Config) error {
-	if conf.Internal || !conf.IsGateway {
-		return nil // nothing of it is forwarded
+// Warnings are of other tools' rules that no Add can answer: it succeeds, and
+// nothing passes. They are not for Status: every error of that takes the whole
+// node out of service (docs/adr/0186).
+func (d *Driver) Warnings(net *plugins.Network) ([]string, error) {
+	conf, err := parse(net.Config)
+	if err != nil || conf.Internal || !conf.IsGateway { // nothing of the latter is forwarded
+		return nil, err
 	}
-	err := firewall.Obstacles(conf.gatewayDevice(), conf.StrictPublish)
-	if errors.Is(err, firewall.ErrBlocked) {
-		return &plugins.Error{Code: plugins.CodeLimited, Err: err}
-	}
-	return err
+	return firewall.Obstacles(conf.gatewayDevice(), conf.StrictPublish)
 }
 
 func notAvailable(err error) error { return &plugins.Error{Code: plugins.CodeNotAvailable, Err: err} }

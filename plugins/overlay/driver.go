@@ -208,6 +208,15 @@ func (d *Driver) Status(ctx context.Context, net *plugins.Network) error {
 	return attach.AddressStatus(ctx, d.store, net)
 }
 
+// Warnings are of other tools' rules that no Add can answer.
+func (d *Driver) Warnings(net *plugins.Network) ([]string, error) {
+	c, err := parse(net)
+	if err != nil || c.Internal {
+		return nil, err
+	}
+	return firewall.Obstacles(c.Bridge, false)
+}
+
 // mesh is the device that an encrypted network is bound to; empty for others.
 func (c *Config) mesh() string {
 	if c.Encrypted {
