@@ -38,6 +38,9 @@ type order struct {
 
 	Dials      int  // connect so often to a published port
 	Throughput bool // one turn of TCP between two containers
+
+	Names  string // ask for names of a kind
+	AtOnce int    // so many questions at once
 }
 
 type answer struct {
@@ -130,6 +133,8 @@ func prepareHost(name string) error {
 		setup += outsideClient
 	case strings.HasPrefix(name, "run-"):
 		setup += ownNetworks
+	case strings.HasPrefix(name, "dns-"):
+		setup += namesHost
 	case name == "floor" || name == tcpByHand || name == tcpCalledByHand:
 		setup += bridgeByHand
 	case name == tcpCalledMasq:
@@ -144,6 +149,9 @@ func prepareHost(name string) error {
 	out, err := exec.Command("sh", "-ec", setup).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%s: %w: %s", setup, err, out)
+	}
+	if strings.HasPrefix(name, "dns-") {
+		return startNames(name)
 	}
 	return nil
 }
@@ -184,6 +192,11 @@ func (w *worker) serve(o order) (a answer, err error) {
 		a.Connect, err = w.connects(o.Dials)
 	case o.Throughput:
 		a.Rate, err = w.throughput()
+	case o.Names != "" && o.AtOnce > 1:
+		a.Rate, _, err = w.asks(o.Names, o.AtOnce)
+	case o.Names != "":
+		a.Connect = make([]time.Duration, 1)
+		_, a.Connect[0], err = w.asks(o.Names, o.AtOnce)
 	case o.Parallel > 0:
 		return w.parallel(o)
 	}

@@ -37,6 +37,8 @@ func main() {
 	switch {
 	case len(os.Args) == 3 && os.Args[1] == "host":
 		err = serveHost(os.Args[2])
+	case len(os.Args) == 3 && os.Args[1] == "names":
+		err = serveNames(os.Args[2])
 	case len(os.Args) == 4 && os.Args[1] == "ipam":
 		err = measureIPAM(os.Args[2], os.Args[3])
 	default:

@@ -55,6 +55,7 @@ var parts = []part{
 	{"tcp", (*report).tcp},
 	{"run", (*report).containers},
 	{"ipam", (*report).ipam},
+	{"names", (*report).names},
 	{"overlay", (*report).overlay},
 }
 
@@ -133,7 +134,7 @@ func (r *report) alternate(hosts map[string]*host, order order, turns int) error
 			s := r.by[l]
 			s.add, s.del, s.peak = append(s.add, a.Add...), append(s.del, a.Del...), max(s.peak, a.PeakKiB)
 			s.connect = append(s.connect, a.Connect...)
-			if order.Throughput {
+			if order.Throughput || order.AtOnce > 1 {
 				s.rate = append(s.rate, a.Rate)
 			}
 			if order.Parallel > 0 {
@@ -236,6 +237,7 @@ func (r *report) markdown() string {
 	b.WriteString(r.ratios())
 	b.WriteString(r.runTable())
 	b.WriteString(r.addresses)
+	b.WriteString(r.namesTable())
 	b.WriteString(r.cluster)
 	return b.String()
 }
