@@ -41,6 +41,9 @@ func (h *Handle) ID() (ID, error) {
 // identity: a path such as /proc/PID/ns/net may meanwhile belong to another
 // process, and a name below /run/netns to another container.
 func (id ID) Is(path string) bool {
+	if found, ok := look(path); ok {
+		return found == id
+	}
 	h, err := Open(path)
 	if err != nil {
 		return false
@@ -50,12 +53,33 @@ func (id ID) Is(path string) bool {
 	return err == nil && found == id
 }
 
+// look is the identity of what is at path, in four system calls: every answer
+// of a resolver looks. It cannot be had so before Linux 6.18.
+func look(path string) (ID, bool) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return ID{}, false
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	cookie, errno := nsID(fd)
+	if errno != 0 || unix.Fstat(fd, &st) != nil {
+		return ID{}, false
+	}
+	return ID{Dev: uint64(st.Dev), Ino: st.Ino, Cookie: cookie}, true
+}
+
 // nsGetID is NS_GET_ID of include/uapi/linux/nsfs.h, _IOR(0xb7, 13, __u64),
 // since Linux 6.18. For a network namespace it is the cookie.
 const nsGetID = 0x8008b70d
 
+func nsID(fd int) (id uint64, errno unix.Errno) {
+	_, _, errno = unix.Syscall(unix.SYS_IOCTL, uintptr(fd), nsGetID, uintptr(unsafe.Pointer(&id)))
+	return id, errno
+}
+
 func (h *Handle) cookie() (cookie uint64, err error) {
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(h.FD()), nsGetID, uintptr(unsafe.Pointer(&cookie)))
+	cookie, errno := nsID(h.FD())
 	if errno == 0 {
 		return cookie, nil
 	}
