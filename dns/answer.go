@@ -25,7 +25,6 @@ type question struct {
 	name   string // small letters, without the last dot
 	client *Listener
 	zone   *zone
-	search []string
 }
 
 // answer decides a question from records. nil: it is for the upstreams.
@@ -42,10 +41,12 @@ func (q *question) answer(ctx context.Context, query *wire.Msg) *wire.Msg {
 	if isLocalhost(q.name) {
 		return q.addresses(query, []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()})
 	}
-	for _, name := range q.candidates() {
-		if found := q.find(ctx, name); len(found) > 0 {
-			return q.addresses(query, addressesOf(found))
-		}
+	found := q.find(ctx, q.name)
+	if len(found) == 0 {
+		found = q.findShortened(ctx)
+	}
+	if len(found) > 0 {
+		return q.addresses(query, addressesOf(found))
 	}
 	if !q.zone.forwards() || q.isBare() {
 		return reply(query, wire.RcodeNameError)
@@ -59,19 +60,28 @@ func (q *question) answer(ctx context.Context, query *wire.Msg) *wire.Msg {
 // itself, so they are no way out.
 func (z *zone) forwards() bool { return z.egress || len(z.dns.Nameservers) > 0 }
 
-// candidates are the name and what is left of it without each suffix of the
-// search list. The C library asks for web.corp.example before web, or instead
+// candidates are what is left of the name without each suffix of the search
+// list. The C library asks for web.corp.example before web, or instead
 // of it, and an upstream may have an answer for everything below corp.example
 // (CVE-2025-8283); but whoever wrote "web" meant the container.
-func (q *question) candidates() []string {
-	names := []string{q.name}
-	for _, suffix := range q.search {
+func (q *question) candidates() (names []string) {
+	search := append(resolvconf.Suffixes(q.zone.dns), resolvconf.Suffixes(q.client.resolver.host.read())...)
+	for _, suffix := range search {
 		suffix = strings.ToLower(strings.Trim(suffix, "."))
 		if rest, ok := strings.CutSuffix(q.name, "."+suffix); ok && suffix != "" {
 			names = append(names, rest)
 		}
 	}
 	return names
+}
+
+func (q *question) findShortened(ctx context.Context) []*Endpoint {
+	for _, name := range q.candidates() {
+		if found := q.find(ctx, name); len(found) > 0 {
+			return found
+		}
+	}
+	return nil
 }
 
 func (q *question) find(ctx context.Context, name string) []*Endpoint {
@@ -177,9 +187,11 @@ func (l *Listener) ask(query *wire.Msg) (*question, error) {
 	if l.isHost {
 		z = s.everything()
 	}
-	own := *z
-	own.dns = resolvconf.Over(l.dns, z.dns)
-	q.zone = &own
-	q.search = append(resolvconf.Suffixes(own.dns), resolvconf.Suffixes(l.resolver.host.read())...)
+	q.zone = z
+	if !resolvconf.Empty(l.dns) {
+		own := *z
+		own.dns = resolvconf.Over(l.dns, z.dns)
+		q.zone = &own
+	}
 	return q, nil
 }

@@ -3,6 +3,7 @@ package dns
 import (
 	"context"
 	"net/netip"
+	"slices"
 
 	"github.com/berth-net/berth/endpoint"
 )
@@ -21,6 +22,11 @@ func Distant(key endpoint.Key, name string, addresses []netip.Addr) *Endpoint {
 		e.Addresses = append(e.Addresses, netip.PrefixFrom(a, a.BitLen()))
 	}
 	return e
+}
+
+// mayAskOthers tells whether an answer can wait for another process.
+func (q *question) mayAskOthers() bool {
+	return q.client.resolver.elsewhere != nil && slices.ContainsFunc(q.zone.networks, func(n *index) bool { return n.overlay })
 }
 
 // elsewhere asks for a name on each overlay network of the client's.

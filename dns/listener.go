@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 	"syscall"
 
@@ -25,6 +26,7 @@ const (
 	maxQuestions = 512 // being answered at once, by UDP
 	maxForwards  = 256 // of them and of those by TCP, at the upstreams
 	maxStreams   = 32  // TCP connections
+	maxReaders   = 4   // that take questions by UDP, and answer those that wait for nobody
 )
 
 // Listener answers the questions of one client.
@@ -70,7 +72,9 @@ func (r *Resolver) Listen(c Client, at netip.AddrPort, sharing Sharing) (*Listen
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	l.end = cancel
-	l.wait.Go(func() { l.servePackets(ctx) })
+	for range min(runtime.GOMAXPROCS(0), maxReaders) {
+		l.wait.Go(func() { l.servePackets(ctx) })
+	}
 	l.wait.Go(func() { l.serveStreams(ctx) })
 	return l, nil
 }

@@ -22,8 +22,9 @@ const (
 // silent, or resets, costs no more than that (CVE-2026-35406).
 const patience = 5 * time.Second
 
-// servePackets answers what comes by UDP, each question on its own, so that
-// one whose upstream is slow holds up no other.
+// servePackets answers what comes by UDP. What the records of this host tell
+// is answered at once; a question that waits for somebody is on its own, so
+// that it holds up no other.
 func (l *Listener) servePackets(ctx context.Context) {
 	buf := make([]byte, maxPacket)
 	for {
@@ -34,7 +35,12 @@ func (l *Listener) servePackets(ctx context.Context) {
 			}
 			continue
 		}
-		query := append([]byte(nil), buf[:n]...)
+		answer, rest := l.decide(ctx, buf[:n], "udp")
+		if rest == nil {
+			l.sendPacket(answer, client)
+			continue
+		}
+		rest.raw = append([]byte(nil), buf[:n]...)
 		select {
 		case l.questions <- struct{}{}:
 		case <-ctx.Done():
@@ -42,11 +48,16 @@ func (l *Listener) servePackets(ctx context.Context) {
 		}
 		l.wait.Go(func() {
 			defer func() { <-l.questions }()
-			if answer := l.respond(ctx, query, "udp"); answer != nil {
-				// A client that has gone does not want it.
-				_, _ = l.packets.WriteTo(answer, client)
-			}
+			l.sendPacket(l.await(ctx, rest, "udp"), client)
 		})
+	}
+}
+
+// sendPacket sends an answer, where there is one. A client that has gone does
+// not want it.
+func (l *Listener) sendPacket(answer []byte, client net.Addr) {
+	if answer != nil {
+		_, _ = l.packets.WriteTo(answer, client)
 	}
 }
 
@@ -131,30 +142,72 @@ func writeMessage(w io.Writer, message []byte) error {
 	return err
 }
 
+// pending is a question whose answer others have.
+type pending struct {
+	*question
+	query  *wire.Msg
+	raw    []byte
+	looked bool // into the records: what is left is to ask the upstreams
+}
+
 // respond answers one message. nil: it deserves none.
 func (l *Listener) respond(ctx context.Context, raw []byte, network string) []byte {
+	answer, rest := l.decide(ctx, raw, network)
+	if rest != nil {
+		return l.await(ctx, rest, network)
+	}
+	return answer
+}
+
+// decide answers what can be answered without waiting for anybody; of
+// anything else it returns what is left to do.
+func (l *Listener) decide(ctx context.Context, raw []byte, network string) ([]byte, *pending) {
 	query := new(wire.Msg)
 	err := query.Unpack(raw)
 	if len(raw) < headerLen || query.Response {
-		return nil
+		return nil, nil
 	}
 	if err != nil || len(query.Question) != 1 {
-		return pack(reply(&wire.Msg{MsgHdr: query.MsgHdr}, wire.RcodeFormatError), query, network)
+		return pack(reply(&wire.Msg{MsgHdr: query.MsgHdr}, wire.RcodeFormatError), query, network), nil
 	}
 	l.resolver.counts.queries.Add(1)
 	q, err := l.ask(query)
 	if err != nil {
 		l.resolver.log.Error("answer question", "err", err)
-		return pack(reply(query, wire.RcodeServerFailure), query, network)
+		return pack(reply(query, wire.RcodeServerFailure), query, network), nil
 	}
-	if answer := q.answer(ctx, query); answer != nil {
-		l.resolver.counts.local.Add(1)
-		return pack(answer, query, network)
+	rest := &pending{question: q, query: query, raw: raw}
+	if q.mayAskOthers() {
+		return nil, rest
 	}
-	if answer := l.forward(ctx, q, raw, network, room(query, network)); answer != nil {
+	if answer := l.look(ctx, rest, network); answer != nil {
+		return answer, nil
+	}
+	return nil, rest
+}
+
+// look answers from the records. nil: they do not tell.
+func (l *Listener) look(ctx context.Context, p *pending, network string) []byte {
+	p.looked = true
+	answer := p.answer(ctx, p.query)
+	if answer == nil {
+		return nil
+	}
+	l.resolver.counts.local.Add(1)
+	return pack(answer, p.query, network)
+}
+
+// await answers what decide has left.
+func (l *Listener) await(ctx context.Context, p *pending, network string) []byte {
+	if !p.looked {
+		if answer := l.look(ctx, p, network); answer != nil {
+			return answer
+		}
+	}
+	if answer := l.forward(ctx, p.question, p.raw, network, room(p.query, network)); answer != nil {
 		return answer
 	}
-	return pack(reply(query, wire.RcodeServerFailure), query, network)
+	return pack(reply(p.query, wire.RcodeServerFailure), p.query, network)
 }
 
 // room is how many octets the client takes.
