@@ -84,13 +84,13 @@ func startNames(name string) error {
 			return err
 		}
 	}
-	if err := startBeside("/proc/self/exe", "names", "world"); err != nil {
+	if err := startNamesChild("world"); err != nil {
 		return err
 	}
 	var err error
 	switch name {
 	case "dns-berth":
-		err = startBeside("/proc/self/exe", "names", "berth")
+		err = startNamesChild("berth")
 	case "dns-aardvark":
 		err = startAardvark()
 	case "dns-dnsmasq":
@@ -99,15 +99,26 @@ func startNames(name string) error {
 	return errors.Join(err, answersSoon(resolverOf(name)))
 }
 
-// startBeside starts a program that dies with this one.
+// startBeside starts a program in a PID namespace whose first process, a
+// shell, dies with this one: a daemon that forks, or changes its user and so
+// clears its parent death signal, has no other way to die with us.
 func startBeside(program string, args ...string) error {
-	cmd := exec.Command(program, args...)
+	shell := []string{"--pid", "--fork", "--kill-child", "sh", "-c", `"$0" "$@"; sleep infinity`, program}
+	cmd := exec.Command("unshare", append(shell, args...)...)
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w: install build/packages.txt", program, err)
 	}
 	return nil
+}
+
+func startNamesChild(which string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	return startBeside(self, "names", which)
 }
 
 func startAardvark() error {
@@ -119,10 +130,7 @@ func startAardvark() error {
 	if err := os.WriteFile(namesDir+"/net/bench", []byte(b.String()), 0o644); err != nil {
 		return err
 	}
-	// It leaves a daemon behind, whose PID namespace ends with this process's
-	// child: it has no other way to die with us.
-	return startBeside("unshare", "--pid", "--fork", "--kill-child", "sh", "-c",
-		aardvark+" --config "+namesDir+"/net --port 53 run; exec sleep infinity")
+	return startBeside(aardvark, "--config", namesDir+"/net", "--port", "53", "run")
 }
 
 func startDnsmasq() error {
