@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-net/berth/internal/pause"
 )
 
 // Version tells one content of the database from another. Versions are
@@ -42,9 +44,9 @@ func (s *Store) Version() (v Version, settled bool, err error) {
 
 // Watch calls changed after transactions have changed the database and after
 // other files of the directory have come or been closed by a writer, at least
-// once for any number of such events that come together. It returns when ctx
-// ends. The directory is made when it is not there.
-func (s *Store) Watch(ctx context.Context, changed func()) error {
+// once for any number of such events within settle. It returns when ctx ends.
+// The directory is made when it is not there.
+func (s *Store) Watch(ctx context.Context, settle time.Duration, changed func()) error {
 	if err := s.prepare(); err != nil {
 		return err
 	}
@@ -63,6 +65,7 @@ func (s *Store) Watch(ctx context.Context, changed func()) error {
 	defer stop()
 	buf := make([]byte, 16<<10)
 	for {
+		pause.Gather(events, settle)
 		_, err := events.Read(buf)
 		switch {
 		case errors.Is(err, fs.ErrClosed):

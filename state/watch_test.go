@@ -69,7 +69,7 @@ func TestWatchTellsOfChanges(t *testing.T) {
 	defer cancel()
 	told, done := make(chan struct{}, 1), make(chan error)
 	go func() {
-		done <- s.Watch(ctx, func() {
+		done <- s.Watch(ctx, 0, func() {
 			select {
 			case told <- struct{}{}:
 			default:

@@ -13,7 +13,6 @@ import (
 
 	"github.com/berth-net/berth/dns"
 	"github.com/berth-net/berth/endpoint"
-	"github.com/berth-net/berth/internal/pause"
 	"github.com/berth-net/berth/netns"
 	"github.com/berth-net/berth/plugins"
 	"github.com/berth-net/berth/state"
@@ -50,7 +49,9 @@ func New(o Options) *Service {
 // without a DEL: an open socket keeps it alive.
 const look = 5 * time.Second
 
-// settle is how long after a change of the records further ones are waited for.
+// settle is how long after a change of the records further ones are waited for:
+// an ADD writes twice, and holds a lock of the records that a look at them would
+// have it wait for. Who cannot wait calls Serve.
 const settle = 100 * time.Millisecond
 
 // Run opens and closes Listeners as containers come and go, until ctx ends.
@@ -65,7 +66,7 @@ func (s *Service) Run(ctx context.Context) error {
 	defer s.closeAll()
 	changed, watched := make(chan struct{}, 1), make(chan error, 1)
 	go func() {
-		watched <- s.Store.Watch(ctx, func() {
+		watched <- s.Store.Watch(ctx, settle, func() {
 			select {
 			case changed <- struct{}{}:
 			default:
@@ -80,11 +81,6 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 		select {
 		case <-changed:
-			// An ADD writes twice, and holds a lock of the records that a look
-			// at them would have it wait for. Who cannot wait calls Serve.
-			if !pause.For(ctx, settle) {
-				return nil
-			}
 		case <-tick.C:
 			s.forgetTaken()
 		case err := <-watched:

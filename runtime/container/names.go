@@ -109,7 +109,7 @@ func (s *supervisor) followHosts() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() {
-		done <- s.c.store.state.Watch(ctx, func() {
+		done <- s.c.store.state.Watch(ctx, 0, func() {
 			if err := write(); err != nil {
 				s.names.log.Error("write the container's /etc/hosts", "err", err)
 			}
