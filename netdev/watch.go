@@ -7,7 +7,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-net/berth/netdev/nlsock"
@@ -47,10 +49,7 @@ func NewWatch() (*Watch, error) {
 	// Where the host may not force it, the limit of others will do.
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, watchBuffer)
 	groups := uint32(unix.RTMGRP_LINK | unix.RTMGRP_NEIGH | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR)
-	err = errors.Join(
-		unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, onlyTypes(
-			unix.RTM_DELNEIGH, unix.RTM_NEWLINK, unix.RTM_DELLINK, unix.RTM_NEWADDR, unix.RTM_DELADDR)),
-		unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}))
+	err = errors.Join(filter(fd), unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}))
 	if err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("watch rtnetlink: %w", err)
@@ -58,20 +57,69 @@ func NewWatch() (*Watch, error) {
 	return &Watch{file: os.NewFile(uintptr(fd), "rtnetlink"), buf: make([]byte, 64<<10)}, nil
 }
 
-// onlyTypes is a socket filter that keeps a program's own thousands of new
-// entries from it: it drops messages of other types in the kernel.
-func onlyTypes(types ...uint16) *unix.SockFprog {
-	const typeOffset = 4 // in struct nlmsghdr
-	code := []unix.SockFilter{{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, K: typeOffset}}
-	for i, t := range types {
-		// A load is in network order, a message in the host's.
-		k := binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(nil, t))
-		code = append(code, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jt: uint8(len(types) - i), K: uint32(k)})
+// filter keeps what is not relevant from a socket.
+func filter(fd int) error {
+	program, err := relevant()
+	if err != nil {
+		return err
 	}
-	code = append(code,
-		unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0},
-		unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: ^uint32(0)})
-	return &unix.SockFprog{Len: uint16(len(code)), Filter: &code[0]}
+	raw := make([]unix.SockFilter, len(program))
+	for i, r := range program {
+		raw[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
+	}
+	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(raw)), Filter: &raw[0]})
+}
+
+// relevant is a socket filter: it drops in the kernel what would only wake the
+// program. That is its own thousands of new entries, and what a container that
+// comes or goes does to its veth, of which the kernel tells a dozen times: of
+// the device, and by messages of family AF_BRIDGE of the port. That a port has
+// gone is let through, for that message does not say of which kind.
+func relevant() ([]bpf.RawInstruction, error) {
+	const (
+		typeOffset   = 4                 // in struct nlmsghdr
+		familyOffset = unix.NLMSG_HDRLEN // in struct ifinfomsg, its first
+		attrsOffset  = unix.NLMSG_HDRLEN + sizeofIfInfomsg
+		valueOffset  = 4 // in struct nlattr
+		veth         = 'v'<<24 | 'e'<<16 | 't'<<8 | 'h'
+	)
+	accept, drop := bpf.RetConstant{Val: ^uint32(0)}, bpf.RetConstant{Val: 0}
+	when := func(v uint32, end bpf.RetConstant) []bpf.Instruction {
+		return []bpf.Instruction{bpf.JumpIf{Val: v, SkipFalse: 1}, end}
+	}
+	return bpf.Assemble(slices.Concat(
+		[]bpf.Instruction{bpf.LoadAbsolute{Off: typeOffset, Size: 2}},
+		when(networkOrder(unix.RTM_DELNEIGH), accept),
+		when(networkOrder(unix.RTM_NEWADDR), accept),
+		when(networkOrder(unix.RTM_DELADDR), accept),
+		[]bpf.Instruction{
+			bpf.JumpIf{Val: networkOrder(unix.RTM_DELLINK), SkipTrue: 5},
+			bpf.JumpIf{Val: networkOrder(unix.RTM_NEWLINK), SkipTrue: 1}, drop,
+			bpf.LoadAbsolute{Off: familyOffset, Size: 1},
+		},
+		when(unix.AF_BRIDGE, drop),
+		// The extensions find the attribute of type X from A on, or within the
+		// one at A; 0: there is none.
+		[]bpf.Instruction{
+			bpf.LoadConstant{Dst: bpf.RegA, Val: attrsOffset},
+			bpf.LoadConstant{Dst: bpf.RegX, Val: unix.IFLA_LINKINFO},
+			bpf.LoadExtension{Num: bpf.ExtNetlinkAttr},
+		},
+		when(0, accept),
+		[]bpf.Instruction{
+			bpf.LoadConstant{Dst: bpf.RegX, Val: unix.IFLA_INFO_KIND},
+			bpf.LoadExtension{Num: bpf.ExtNetlinkAttrNested},
+		},
+		when(0, accept),
+		[]bpf.Instruction{bpf.TAX{}, bpf.LoadIndirect{Off: valueOffset, Size: 4}},
+		when(veth, drop),
+		[]bpf.Instruction{accept},
+	))
+}
+
+// networkOrder is how a socket filter loads a number that is in the host's order.
+func networkOrder(v uint16) uint32 {
+	return uint32(binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(nil, v)))
 }
 
 // Close ends the Watch, and Next with os.ErrClosed.
@@ -110,8 +158,7 @@ func decodeEvents(data []byte) (events []Event) {
 func decodeEvent(typ uint16, payload []byte) (e Event, ok bool) {
 	switch typ {
 	case unix.RTM_NEWLINK:
-		// Of family AF_BRIDGE it tells of a port's flags, not of the device.
-		if len(payload) >= sizeofIfInfomsg && payload[0] == unix.AF_UNSPEC {
+		if len(payload) >= sizeofIfInfomsg {
 			e.Link = decodeDevice(payload)
 		}
 		return e, e.Link != nil
