@@ -34,12 +34,16 @@ const claimAge = time.Minute
 // releaseClaims gives up a network's static addresses that no record has any
 // more.
 func (a *Agent) releaseClaims(ctx context.Context, network string) {
+	claims := a.cluster.View().Claims(network)
+	if len(claims) == 0 {
+		return
+	}
 	records, err := attach.Records(a.Store, network)
 	if err != nil {
 		a.trouble("release static addresses", err)
 		return
 	}
-	for addr, host := range a.cluster.View().Claims(network) {
+	for addr, host := range claims {
 		if host != a.Name || slices.ContainsFunc(records, func(r *endpoint.Record) bool { return holds(r, addr) }) {
 			continue
 		}

@@ -45,6 +45,10 @@ type Options struct {
 // patience is how long a request waits for etcd.
 const patience = 3 * time.Second
 
+// window is how much etcd may send before it is read, in bytes: the whole of a
+// first reading's page and more.
+const window = 1 << 20
+
 // Client is this host's connection to the cluster.
 type Client struct {
 	options Options
@@ -95,6 +99,9 @@ func Open(o Options) (*Client, error) {
 			// A partition shows as silence; without this the watch would wait
 			// for TCP to give up.
 			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: patience}),
+			// With a window of a given size gRPC does not measure the line, which
+			// takes a ping and its answer for each message.
+			grpc.WithInitialWindowSize(window), grpc.WithInitialConnWindowSize(window),
 			// gRPC by itself waits ever longer between attempts, two minutes in
 			// the end, and twenty seconds in each: so much later than etcd
 			// would this host be back.
