@@ -1,6 +1,6 @@
 // Package api is what a driver or the command line says to the agent of this
-// host, and how: JSON requests and as many JSON answers, in the same order, on
-// a connection of a unix socket in the directory of this boot.
+// host, and how: JSON requests and as many JSON answers, a line each and in the
+// same order, on a connection of a unix socket in the directory of this boot.
 //
 // The package is below the drivers, so it knows nothing of the agent's inside;
 // in particular a plugin gets by without etcd's client.

@@ -1,8 +1,8 @@
 package api
 
 import (
+	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -47,7 +47,7 @@ func Call(ctx context.Context, store *state.Store, req Request) (*Answer, error)
 // coldjson. The agent meets the same types all the time.
 type Conn struct {
 	file    *os.File
-	answers *json.Decoder
+	answers *bufio.Reader
 }
 
 // Dial connects. It fails with ErrNoAgent.
@@ -61,7 +61,7 @@ func Dial(ctx context.Context, store *state.Store) (*Conn, error) {
 	if err != nil {
 		return nil, plugins.Errorf(plugins.CodeTryAgain, "connect to the agent: %w", err)
 	}
-	return &Conn{file, json.NewDecoder(file)}, nil
+	return &Conn{file, bufio.NewReader(file)}, nil
 }
 
 // Call sends a request and waits for the answer. Those of earlier requests
@@ -90,8 +90,7 @@ func (c *Conn) Send(req Request) error {
 // as plugins.Error.
 func (c *Conn) Answer() (*Answer, error) {
 	answer := new(Answer)
-	var raw json.RawMessage
-	err := c.answers.Decode(&raw)
+	raw, err := c.answers.ReadBytes('\n')
 	if err == nil {
 		err = coldjson.Unmarshal(raw, answer)
 	}
