@@ -12,10 +12,15 @@ import (
 // lease is renewed gets one again.
 var errNoAddress = errors.New("find this host's address on the underlay")
 
-// advertised is where the other hosts send to.
-func (a *Agent) advertised() (netip.Addr, error) {
-	if a.Advertise.IsValid() {
-		return a.Advertise, nil
+// tunnelEnd is vtep without asking the kernel: an ADD waits for it. The cluster
+// is told anew when an address of the host comes or goes, and at each repair;
+// where it is about to be, the driver finds that the host lacks the address.
+func (a *Agent) tunnelEnd() (netip.Addr, error) {
+	a.hasty.Lock()
+	end := a.end
+	a.hasty.Unlock()
+	if end.IsValid() {
+		return end, nil
 	}
 	return a.vtep()
 }
@@ -74,13 +79,9 @@ func (a *Agent) fits(source netip.Addr) bool {
 	return !a.Advertise.IsValid() || a.Advertise.Is4() == source.Is4()
 }
 
-// underlayMTU is that of the device which has this host's end of tunnels.
-func (a *Agent) underlayMTU() (int, error) {
-	local, err := a.vtep()
-	if err != nil {
-		return 0, err
-	}
-	link, err := a.dev.LinkWithAddr(local)
+// underlayMTU is that of the device which has this end of tunnels.
+func (a *Agent) underlayMTU(end netip.Addr) (int, error) {
+	link, err := a.dev.LinkWithAddr(end)
 	if err != nil {
 		return 0, err
 	}

@@ -7,6 +7,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -68,6 +69,7 @@ type Agent struct {
 
 	// hasty guards what an ADD asks for while a repair may hold mu.
 	hasty    sync.Mutex
+	end      netip.Addr            // vtep, when the cluster was told last; zero: there was none
 	readings map[string]reading    // of networks, by name
 	serving  map[string]api.Served // networks that were repaired once, and by which devices
 	fenced   atomic.Bool
@@ -154,13 +156,17 @@ func (a *Agent) close() {
 
 // introduce tells the cluster who this host is.
 func (a *Agent) introduce() error {
-	address, err := a.advertised()
+	end, err := a.vtep()
+	a.hasty.Lock()
+	a.end = end
+	a.hasty.Unlock()
 	if err != nil {
 		return err
 	}
+	address := cmp.Or(a.Advertise, end)
 	a.local = address
 	h := cluster.Host{Name: a.Name, Instance: a.instance, Address: address}
-	if h.UnderlayMTU, err = a.underlayMTU(); err != nil {
+	if h.UnderlayMTU, err = a.underlayMTU(end); err != nil {
 		return err
 	}
 	a.describe(&h)

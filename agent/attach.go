@@ -272,7 +272,7 @@ func (a *Agent) segment(key endpoint.Key, n *cluster.Network, conf *config, pool
 func (a *Agent) place(key endpoint.Key, conf *config, s *api.Segment) (err error) {
 	if !conf.Encrypted {
 		s.Underlay = conf.Underlay
-		s.Local, err = a.vtep()
+		s.Local, err = a.tunnelEnd()
 		return err
 	}
 	link, err := a.joinMesh(key)

@@ -100,6 +100,15 @@ func (a *Attachment) close() error {
 	return a.Container.Close()
 }
 
+// Read decodes the "ipam" object into a.IPAM, for a driver whose Spec depends
+// on it: that one has no IPAM then.
+func (a *Attachment) Read(config json.RawMessage) (err error) {
+	if a.IPAM, err = ipam.ParseWith(config, ipRanges(a.req.Config)); err != nil {
+		return err
+	}
+	return a.findDelegate()
+}
+
 // Take records the intent, the leases and the host ports, or nothing: then it
 // may be called again.
 func (a *Attachment) Take(ctx context.Context, spec Spec) (err error) {
@@ -107,16 +116,13 @@ func (a *Attachment) Take(ctx context.Context, spec Spec) (err error) {
 		return err
 	}
 	a.segment = spec.Segment
+	if spec.IPAM != nil {
+		if err := a.Read(spec.IPAM); err != nil {
+			return err
+		}
+	}
 	if a.Record, err = newRecord(a.req, a.id, spec); err != nil {
 		return err
-	}
-	if spec.IPAM != nil {
-		if a.IPAM, err = ipam.ParseWith(spec.IPAM, ipRanges(a.req.Config)); err != nil {
-			return err
-		}
-		if err := a.findDelegate(); err != nil {
-			return err
-		}
 	}
 	err = a.store.Update(a.take)
 	if spec.Del == nil || !isTaken(err) {

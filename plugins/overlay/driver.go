@@ -59,15 +59,16 @@ func (d *Driver) Add(ctx context.Context, req *plugins.Request) (*plugins.Result
 		return nil, err
 	}
 	defer m.close()
+	w, err := newWiring(m, req) // while the agent answers
+	if err != nil {
+		return nil, err
+	}
+	defer w.close()
 	a, err := m.begin(ctx, d, req)
 	if err != nil {
 		return nil, err
 	}
-	w, err := newWiring(d, c, a, req)
-	if err != nil {
-		return nil, a.Abort(err)
-	}
-	defer w.close()
+	w.a, w.driven, w.gateways = a, m.driven, gatewaysOf(a.IPAM)
 	m.coming(w)
 	result, err := w.connect(ctx)
 	if err != nil {
@@ -82,16 +83,13 @@ func (d *Driver) Add(ctx context.Context, req *plugins.Request) (*plugins.Result
 	return result, nil
 }
 
-// spec is what the attachment takes before the kernel is touched.
-func (d *Driver) spec(c *Config, req *plugins.Request) (attach.Spec, error) {
-	gateways, err := c.gateways()
-	return attach.Spec{
-		HostIfName: hostName(req), IPAM: c.IPAM, Ports: req.Runtime.PortMappings, Del: d.Del,
-		Driven: driven{
-			Bridge: c.Bridge, VXLAN: c.vxlanName(), VNI: c.VNI, Port: c.Port, Local: c.Local, IPAM: c.IPAM,
-			Gateways: addrsOf(gateways), IPMasq: c.IPMasq, Internal: c.Internal, ControlPlane: c.ControlPlane, Mesh: c.mesh(),
-		},
-	}, err
+// driven is what a record remembers of the configuration, whose ranges have
+// these gateways.
+func (c *Config) driven(gateways []netip.Prefix) driven {
+	return driven{
+		Bridge: c.Bridge, VXLAN: c.vxlanName(), VNI: c.VNI, Port: c.Port, Local: c.Local, IPAM: c.IPAM,
+		Gateways: addrsOf(gateways), IPMasq: c.IPMasq, Internal: c.Internal, ControlPlane: c.ControlPlane, Mesh: c.mesh(),
+	}
 }
 
 func hostName(req *plugins.Request) string {

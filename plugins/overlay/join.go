@@ -23,6 +23,7 @@ type membership struct {
 	key    endpoint.Key
 	raw    json.RawMessage // as the caller gave it
 	blocks []netip.Prefix
+	driven driven    // of the record
 	agent  *api.Conn // nil: nobody need be asked
 	told   bool      // of coming, whose answer has not been read
 }
@@ -104,11 +105,8 @@ func (m *membership) begin(ctx context.Context, d *Driver, req *plugins.Request)
 
 // take asks for one block more when this host's are used up.
 func (m *membership) take(ctx context.Context, d *Driver, req *plugins.Request, a *attach.Attachment) error {
-	spec, err := d.spec(m.conf, req)
-	if err != nil {
-		return err
-	}
-	if err = a.Take(ctx, spec); m.agent == nil || !errors.Is(err, ipam.ErrExhausted) {
+	err := m.takeFrom(ctx, d, req, a)
+	if m.agent == nil || !errors.Is(err, ipam.ErrExhausted) {
 		return err
 	}
 	if err = m.agent.Send(api.Request{More: &api.More{Key: m.key, Config: m.raw, Have: m.blocks}}); err == nil {
@@ -117,10 +115,18 @@ func (m *membership) take(ctx context.Context, d *Driver, req *plugins.Request, 
 	if err != nil {
 		return err
 	}
-	if spec, err = d.spec(m.conf, req); err != nil {
-		return err
+	return m.takeFrom(ctx, d, req, a)
+}
+
+// takeFrom takes the address from the ranges as they are known.
+func (m *membership) takeFrom(ctx context.Context, d *Driver, req *plugins.Request, a *attach.Attachment) error {
+	if m.conf.IPAM != nil {
+		if err := a.Read(m.conf.IPAM); err != nil {
+			return err
+		}
 	}
-	return a.Take(ctx, spec)
+	m.driven = m.conf.driven(gatewaysOf(a.IPAM))
+	return a.Take(ctx, attach.Spec{HostIfName: hostName(req), Ports: req.Runtime.PortMappings, Driven: m.driven, Del: d.Del})
 }
 
 // coming has the agent tell the cluster of the endpoint while its devices are

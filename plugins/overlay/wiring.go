@@ -20,6 +20,7 @@ type wiring struct {
 	*segment
 	driven driven
 	store  *state.Store
+	filter firewall.Firewall
 	a      *attach.Attachment
 	req    *plugins.Request
 	served api.Served     // the devices of the host's part
@@ -28,19 +29,18 @@ type wiring struct {
 	warnings []string
 }
 
-func newWiring(d *Driver, c *Config, a *attach.Attachment, req *plugins.Request) (*wiring, error) {
-	was, err := drivenOf(a.Record)
-	if err != nil {
-		return nil, err
-	}
+// newWiring opens what an Add works with. It needs nothing that the agent says.
+func newWiring(m *membership, req *plugins.Request) (*wiring, error) {
 	host, err := netdev.Dial()
 	if err != nil {
 		return nil, err
 	}
-	return &wiring{
-		segment: &segment{Config: c, host: host, gateways: gatewaysOf(a.IPAM)}, driven: was,
-		store: d.store, a: a, req: req,
-	}, nil
+	fw, err := firewall.Open("")
+	if err != nil {
+		host.Close()
+		return nil, err
+	}
+	return &wiring{segment: &segment{Config: m.conf, host: host}, store: m.store, filter: fw, req: req}, nil
 }
 
 func (w *wiring) close() {
@@ -146,7 +146,7 @@ func (w *wiring) mac() net.HardwareAddr {
 
 // letThrough tells the packet filter of the container, and the bridge of the
 // gateways that only another's IPAM plugin knew.
-func (w *wiring) letThrough() error {
+func (w *wiring) letThrough() (err error) {
 	var late []netip.Prefix
 	for _, addr := range w.a.Addresses {
 		if addr.Gateway.IsValid() && !w.a.IPAM.Embedded() {
@@ -161,13 +161,9 @@ func (w *wiring) letThrough() error {
 	if w.driven.Bridge == "" || len(w.a.Record.Addresses) == 0 {
 		return nil
 	}
-	fw, err := firewall.Open("")
-	if err != nil {
-		return err
-	}
 	policy, member := w.driven.policy(), w.driven.member(w.a.Record)
-	w.a.OnAbort(func() error { return fw.Del(policy, member) })
-	if err := fw.Add(policy, member); err != nil {
+	w.a.OnAbort(func() error { return w.filter.Del(policy, member) })
+	if err = w.filter.Add(policy, member); err != nil {
 		return err
 	}
 	if w.warnings, err = w.driven.openWays(w.host, w.a.Record); err != nil {
