@@ -272,9 +272,9 @@ func (f IPTables) change(what string, n *Network, edit func(rules []iptRule, is4
 	}
 	defer unlock()
 	for _, is4 := range []bool{true, false} {
-		rules, err := f.savedRules(is4)
+		saved, err := f.save(is4)
 		if err == nil {
-			err = f.replace(rules, edit, is4)
+			err = f.replace(saved, edit, is4)
 		}
 		if err != nil {
 			return fmt.Errorf("%s iptables rules of %s: %w", what, n.Bridge, err)
@@ -283,14 +283,16 @@ func (f IPTables) change(what string, n *Network, edit func(rules []iptRule, is4
 	return nil
 }
 
-func (f IPTables) replace(rules []iptRule, edit func([]iptRule, bool) []iptRule, is4 bool) error {
+func (f IPTables) replace(saved string, edit func([]iptRule, bool) []iptRule, is4 bool) error {
+	rules, _ := parseSaved(saved)
 	strict := slices.ContainsFunc(rules, isStrict)
 	rules = edit(rules, is4)
 	chains, hooks := iptChains(is4), iptHooks
 	if strict || slices.ContainsFunc(rules, isStrict) {
 		chains, hooks = strictChains(rules, is4)
 	}
-	return errors.Join(f.restore(chains, rules, is4), f.hook(hooks, is4))
+	missing := slices.DeleteFunc(slices.Clone(hooks), func(h iptHook) bool { return h.isIn(saved) })
+	return errors.Join(f.restore(chains, rules, is4), f.hook(missing, is4))
 }
 
 func lockIPTables() (unlock func(), err error) {
@@ -324,13 +326,6 @@ func (f IPTables) command(is4 bool, suffix string) string {
 		name += "-legacy"
 	}
 	return name + suffix
-}
-
-// savedRules are the rules of ours that the kernel has, but the fixed ones.
-func (f IPTables) savedRules(is4 bool) ([]iptRule, error) {
-	text, err := f.save(is4)
-	rules, _ := parseSaved(text)
-	return rules, err
 }
 
 func (f IPTables) save(is4 bool) (string, error) {
@@ -420,6 +415,9 @@ func writeTable(in *bytes.Buffer, table string, chains []iptChain, rules []iptRu
 // that drops or rejects all would keep packets from ours, so those of the
 // filter table come just before it.
 func (f IPTables) hook(hooks []iptHook, is4 bool) error {
+	if len(hooks) == 0 {
+		return nil
+	}
 	ipt, err := f.tool(is4)
 	if err != nil {
 		return fmt.Errorf("find iptables: %w", err)
@@ -437,6 +435,26 @@ func (f IPTables) hook(hooks []iptHook, is4 bool) error {
 	return nil
 }
 
+// isIn tells whether iptables-save prints the jump where hook would put it. To
+// ask the tool for each would take most of an Add's time.
+func (h *iptHook) isIn(saved string) bool {
+	_, saved, _ = strings.Cut(saved, "*"+h.table+"\n")
+	saved, _, _ = strings.Cut(saved, "\nCOMMIT")
+	var rules []string
+	for line := range strings.Lines(saved) {
+		if strings.HasPrefix(line, "-A "+h.chain+" ") {
+			rules = append(rules, strings.TrimSpace(line))
+		}
+	}
+	if stop := barrier(rules, h.chain, stopsAll); h.table == "filter" && stop > 0 {
+		rules = rules[:stop-1]
+	}
+	return slices.Contains(rules, h.line())
+}
+
+// line is how iptables prints the jump.
+func (h *iptHook) line() string { return "-A " + h.chain + " " + strings.Join(h.spec, " ") }
+
 // beforeBarrier moves or makes the jump where the chain has such a rule, and
 // else appends it, where it is missing.
 func (h *iptHook) beforeBarrier(ipt *iptables.IPTables) error {
@@ -449,7 +467,7 @@ func (h *iptHook) beforeBarrier(ipt *iptables.IPTables) error {
 	if stop > 0 {
 		rules = rules[:stop]
 	}
-	if slices.Contains(rules, "-A "+h.chain+" "+strings.Join(h.spec, " ")) {
+	if slices.Contains(rules, h.line()) {
 		return nil
 	}
 	if stop == 0 {
