@@ -176,7 +176,7 @@ func (f IPTables) Add(n *Network, e *Endpoint) error {
 	if err := prepare(e); err != nil {
 		return err
 	}
-	if err := f.change("add to", n, func(rules []iptRule, is4 bool) []iptRule {
+	if err := f.change("add to", n, false, func(rules []iptRule, is4 bool) []iptRule {
 		return merge(rules, append(networkRules(n, is4), endpointRules(n, e, is4)...))
 	}); err != nil {
 		return err
@@ -201,7 +201,7 @@ func prepare(e *Endpoint) error {
 
 // Del implements Firewall.
 func (f IPTables) Del(n *Network, e *Endpoint) error {
-	return f.change("remove from", n, func(rules []iptRule, is4 bool) []iptRule {
+	return f.change("remove from", n, false, func(rules []iptRule, is4 bool) []iptRule {
 		return without(rules, endpointRules(n, e, is4))
 	})
 }
@@ -209,7 +209,7 @@ func (f IPTables) Del(n *Network, e *Endpoint) error {
 // Forget implements Firewall.
 func (f IPTables) Forget(n *Network) error {
 	strict := false
-	err := f.change("remove", n, func(rules []iptRule, is4 bool) []iptRule {
+	err := f.change("remove", n, false, func(rules []iptRule, is4 bool) []iptRule {
 		rules = slices.DeleteFunc(rules, func(r iptRule) bool { return strings.HasPrefix(r.id, n.Bridge+":") })
 		strict = strict || slices.ContainsFunc(rules, isStrict)
 		return rules
@@ -227,7 +227,7 @@ func (f IPTables) Rebuild(all []Attachment) error {
 			return err
 		}
 	}
-	err := f.change("rebuild", &Network{Bridge: "every network"}, func(_ []iptRule, is4 bool) (rules []iptRule) {
+	err := f.change("rebuild", &Network{Bridge: "every network"}, true, func(_ []iptRule, is4 bool) (rules []iptRule) {
 		for i := range all {
 			n, e := &all[i].Network, &all[i].Endpoint
 			rules = merge(rules, append(networkRules(n, is4), endpointRules(n, e, is4)...))
@@ -264,8 +264,9 @@ func without(rules, gone []iptRule) []iptRule {
 }
 
 // change reads our rules, lets edit change them, and writes them back, in
-// both families, one process at a time.
-func (f IPTables) change(what string, n *Network, edit func(rules []iptRule, is4 bool) []iptRule) error {
+// both families, one process at a time: all of them, or those of tables that
+// edit changes.
+func (f IPTables) change(what string, n *Network, all bool, edit func(rules []iptRule, is4 bool) []iptRule) error {
 	unlock, err := lockIPTables()
 	if err != nil {
 		return err
@@ -274,7 +275,7 @@ func (f IPTables) change(what string, n *Network, edit func(rules []iptRule, is4
 	for _, is4 := range []bool{true, false} {
 		saved, err := f.save(is4)
 		if err == nil {
-			err = f.replace(saved, edit, is4)
+			err = f.replace(saved, all, edit, is4)
 		}
 		if err != nil {
 			return fmt.Errorf("%s iptables rules of %s: %w", what, n.Bridge, err)
@@ -283,16 +284,44 @@ func (f IPTables) change(what string, n *Network, edit func(rules []iptRule, is4
 	return nil
 }
 
-func (f IPTables) replace(saved string, edit func([]iptRule, bool) []iptRule, is4 bool) error {
-	rules, _ := parseSaved(saved)
-	strict := slices.ContainsFunc(rules, isStrict)
-	rules = edit(rules, is4)
+func (f IPTables) replace(saved string, all bool, edit func([]iptRule, bool) []iptRule, is4 bool) error {
+	before, jumps := parseSaved(saved)
+	rules := edit(slices.Clone(before), is4)
 	chains, hooks := iptChains(is4), iptHooks
-	if strict || slices.ContainsFunc(rules, isStrict) {
+	if slices.ContainsFunc(before, isStrict) || slices.ContainsFunc(rules, isStrict) {
 		chains, hooks = strictChains(rules, is4)
+	} else if !all {
+		chains = slices.DeleteFunc(chains, func(c iptChain) bool { return isSettled(c.table, is4, saved, jumps, before, rules) })
 	}
 	missing := slices.DeleteFunc(slices.Clone(hooks), func(h iptHook) bool { return h.isIn(saved) })
 	return errors.Join(f.restore(chains, rules, is4), f.hook(missing, is4))
+}
+
+// isSettled tells a table that has all of our chains, fixed rules and jumps, and
+// the very rules that it is to have. Each table that is written is a
+// transaction of its own, which takes the kernel several milliseconds, and most
+// Adds change one. The table nat is always written: outside of it a rule's
+// identity says all that the rule says.
+func isSettled(table string, is4 bool, saved string, jumps []iptJump, before, after []iptRule) bool {
+	chains := slices.DeleteFunc(iptChains(is4), func(c iptChain) bool { return c.table != table })
+	there := savedTable(saved, table)
+	for _, c := range chains {
+		if !strings.Contains(there, "\n:"+c.name+" ") {
+			return false
+		}
+	}
+	return table != "nat" && missingJump(jumps, chains, nil) == nil && slices.Equal(marksIn(table, before), marksIn(table, after))
+}
+
+// marksIn are a table's rules, sorted.
+func marksIn(table string, rules []iptRule) (marks []string) {
+	for i := range rules {
+		if rules[i].table == table {
+			marks = append(marks, rules[i].chain+" "+rules[i].id)
+		}
+	}
+	slices.Sort(marks)
+	return marks
 }
 
 func lockIPTables() (unlock func(), err error) {
@@ -438,10 +467,8 @@ func (f IPTables) hook(hooks []iptHook, is4 bool) error {
 // isIn tells whether iptables-save prints the jump where hook would put it. To
 // ask the tool for each would take most of an Add's time.
 func (h *iptHook) isIn(saved string) bool {
-	_, saved, _ = strings.Cut(saved, "*"+h.table+"\n")
-	saved, _, _ = strings.Cut(saved, "\nCOMMIT")
 	var rules []string
-	for line := range strings.Lines(saved) {
+	for line := range strings.Lines(savedTable(saved, h.table)) {
 		if strings.HasPrefix(line, "-A "+h.chain+" ") {
 			rules = append(rules, strings.TrimSpace(line))
 		}
@@ -450,6 +477,13 @@ func (h *iptHook) isIn(saved string) bool {
 		rules = rules[:stop-1]
 	}
 	return slices.Contains(rules, h.line())
+}
+
+// savedTable is a table's part of what iptables-save prints.
+func savedTable(saved, table string) string {
+	_, saved, _ = strings.Cut(saved, "*"+table+"\n")
+	saved, _, _ = strings.Cut(saved, "\nCOMMIT")
+	return "\n" + saved
 }
 
 // line is how iptables prints the jump.

@@ -43,14 +43,19 @@ func checkSaved(text string, n *Network, e *Endpoint, is4 bool) error {
 	return checkJumps(jumps, have, is4)
 }
 
-// checkJumps looks for the hooks and the fixed rules. Of those that differ in
-// nothing but their matches, which iptables prints its own way, it counts
-// them.
+// checkJumps looks for the hooks and the fixed rules.
 func checkJumps(have []iptJump, rules []iptRule, is4 bool) error {
 	chains, hooks := iptChains(is4), iptHooks
 	if slices.ContainsFunc(rules, isStrict) {
 		chains, hooks = strictChains(rules, is4)
 	}
+	return missingJump(have, chains, hooks)
+}
+
+// missingJump fails with ErrMissing where a hook or a fixed rule is not there.
+// Of those that differ in nothing but their matches, which iptables prints its
+// own way, it counts them.
+func missingJump(have []iptJump, chains []iptChain, hooks []iptHook) error {
 	wanted := make(map[iptJump]int)
 	for _, h := range hooks {
 		wanted[iptJump{h.table, h.chain, h.spec[len(h.spec)-1]}]++
