@@ -101,3 +101,22 @@ func TestFreeBlocks(t *testing.T) {
 		}
 	}
 }
+
+// A range is cut down to a block, or to nothing where they do not meet.
+func TestClip(t *testing.T) {
+	t.Parallel()
+	for block, want := range map[string]string{
+		"10.46.0.32/28": "10.46.0.40 to 10.46.0.47", "10.46.0.48/28": "10.46.0.48 to 10.46.0.50",
+		"10.46.0.0/24": "10.46.0.40 to 10.46.0.50", "10.46.0.44/30": "10.46.0.44 to 10.46.0.47",
+		"10.46.0.0/28": "nothing", "10.46.0.64/28": "nothing",
+	} {
+		r := ipam.Range{Subnet: netip.MustParsePrefix("10.46.0.0/24"), Start: netip.MustParseAddr("10.46.0.40"), End: netip.MustParseAddr("10.46.0.50")}
+		have := "nothing"
+		if c, some := Clip(r, netip.MustParsePrefix(block)); some {
+			have = c.Start.String() + " to " + c.End.String()
+		}
+		if have != want {
+			t.Errorf("%s: %s, want %s", block, have, want)
+		}
+	}
+}

@@ -22,7 +22,7 @@ type Mourner struct {
 	Client *Client
 	After  time.Duration // 0: never
 
-	seen map[string]sighting
+	seen map[string]sighting // by host; of one that came back and went again the mark is another
 }
 
 type sighting struct {
@@ -39,9 +39,7 @@ func (m *Mourner) Sweep(ctx context.Context) error {
 	if m.After == 0 {
 		return nil
 	}
-	missing := m.Client.missingHosts()
-	maps.DeleteFunc(m.seen, func(host string, _ sighting) bool { return !slices.Contains(missing, host) })
-	for _, host := range missing {
+	for _, host := range m.Client.missingHosts() {
 		if err := m.mourn(ctx, host); err != nil {
 			return err
 		}

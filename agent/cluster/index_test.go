@@ -107,3 +107,49 @@ func TestAnEncryptedNetworkHasNoWayOutsideTheMesh(t *testing.T) {
 		t.Error("a network that may be encrypted or not is taken")
 	}
 }
+
+// What is on this host is not behind a tunnel, and what comes before its host
+// or its network is ahead of the view.
+func TestOneViewOfEveryHost(t *testing.T) {
+	t.Parallel()
+	v := newView()
+	put := func(key, value string) {
+		t.Helper()
+		if err := v.put(key, []byte(value), 1, new(Change)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const mac = "02:00:00:00:00:01"
+	addr, other := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
+	at := key(kindEndpoint, "front", "h1", "c1", "eth0")
+	put(at, fmt.Sprintf(`{"mac":%q,"addresses":[%q]}`, mac, other))
+	put(at, fmt.Sprintf(`{"mac":%q,"addresses":[%q]}`, mac, addr))
+	for step, put := range []func(){
+		func() {},
+		func() { put(hostKey("h1"), `{"name":"h1","address":"192.0.2.1"}`) },
+		func() { put(networkKey("front"), `{"name":"front","vni":1,"config":{}}`); delete(v.hosts, "h1") },
+	} {
+		if put(); !v.IsAhead("front", mac, "h2") || v.IsAhead("front", mac, "h1") {
+			t.Errorf("step %d: of another host it is ahead: %v, of its own: %v; want the first", step, v.IsAhead("front", mac, "h2"), v.IsAhead("front", mac, "h1"))
+		}
+	}
+	put(hostKey("h1"), `{"name":"h1","address":"192.0.2.1","tunnel":"fe80::1"}`)
+	if v.IsAhead("front", mac, "h2") {
+		t.Error("it is ahead of what is complete")
+	}
+	for self, want := range map[string]bool{"h1": false, "h2": true} {
+		_, way := v.Way("front", mac, self)
+		_, holder := v.Holder("front", addr, self)
+		f := v.Forwarding("front", self)
+		if way != want || holder != want || len(f.Ways) == 1 != want || len(f.Neighbours) == 1 != want || len(v.Members([]string{"front"}, self)) == 1 != want {
+			t.Errorf("seen from %s: a way %v, a holder %v, %+v, members %v; want %v", self, way, holder, f, v.Members([]string{"front"}, self), want)
+		}
+	}
+	if _, ok := v.Holder("front", other, "h2"); ok {
+		t.Errorf("%s is somebody's still", other)
+	}
+	put(networkKey("front"), `{"name":"front","vni":1,"config":{"encrypted":true}}`)
+	if _, ok := v.Way("front", mac, "h2"); ok {
+		t.Error("an encrypted network has a way to a host without a key")
+	}
+}

@@ -52,13 +52,26 @@ func TestANetworkThatWasMadeMeanwhileStays(t *testing.T) {
 	s.wipe()
 	s.load(c)
 	s.network("front", 8)
-	s.put(tinyBlock("10.46.0.0"), of("other"))
 	want := s.keys()
 	keep(s, c, true)
 	s.expect(want)
 
-	s.drop(networkKey("front"), vniKey(8), tinyBlock("10.46.0.0"))
+	c.view.networks["front"] = &Network{Name: "front", VNI: 9, Config: []byte(`{}`)}
+	s.drop(networkKey("front"), vniKey(8))
+	s.put(tinyBlock("10.46.0.0"), of("other"))
+	s.drop(identityKey)
 	s.load(c)
+	keep(s, c, true)
+	if owner := s.value(tinyBlock("10.46.0.0")); owner != of("other") {
+		t.Errorf("a block that another has got since belongs to %s", owner)
+	}
+	s.load(c) // there it is
+	s.drop(networkKey("front"), vniKey(9))
+	s.load(c)
+	keep(s, c, false)
+	if err := c.RemakeNetwork(t.Context(), "front"); !errors.Is(err, ErrNoNetwork) {
+		t.Errorf("a network that was removed since: %v", err)
+	}
 	c.lost["front"] = &lost{network: &Network{Name: "front", VNI: 9, Config: []byte(`{}`)}, rewound: true}
 	s.network("back", 9)
 	if err := c.RemakeNetwork(t.Context(), "front"); !errors.Is(err, ErrVNITaken) {
@@ -84,6 +97,13 @@ func TestTheOwnersThatABackupLacksAreRestored(t *testing.T) {
 	s.expect(want)
 	if id, _, err := c.identify(t.Context()); err != nil || id == known || c.view.age.Identity != id {
 		t.Errorf("etcd is known by %q, as before, or the client has %q: %v", id, c.view.age.Identity, err)
+	}
+
+	behind := newView() // others are faster than what is read
+	behind.networks["front"] = c.View().Network("front")
+	c.view.blocks["front"][netip.MustParsePrefix("10.46.0.0/30")] = "a"
+	if err := c.restoreOwners(t.Context(), behind); err != nil || s.value(tinyBlock("10.46.0.0")) != of("other") {
+		t.Errorf("a block that was given meanwhile belongs to %s, %v", s.value(tinyBlock("10.46.0.0")), err)
 	}
 
 	s.drop(tinyBlock("10.46.0.4"), networkKey("front"), vniKey(7))

@@ -3,6 +3,7 @@ package cluster
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -164,6 +165,7 @@ func TestALeaseThatEndsIsTakenAnew(t *testing.T) {
 	c.mu.Lock()
 	lease := c.lease
 	c.mu.Unlock()
+	s.put(identityKey, "of a backup") // which a new lease is the first to meet, on the same connection
 	if _, err := s.etcd.Revoke(t.Context(), lease); err != nil {
 		t.Fatal(err)
 	}
@@ -176,6 +178,34 @@ func TestALeaseThatEndsIsTakenAnew(t *testing.T) {
 		return nil
 	})
 	s.expectLeased(c, all...)
+	nettest.Eventually(t, "etcd to be read anew", func() error {
+		if is := c.view.ageNow().Identity; is != "of a backup" {
+			return errors.New(is)
+		}
+		return nil
+	})
+}
+
+// Where etcd does not answer what is remembered is good: nobody waits for it
+// longer than it takes to find out.
+func TestWithoutEtcdAHostIsAdmitted(t *testing.T) {
+	s := newServer(t)
+	try := make(chan struct{})
+	c := s.clientBy("here", func(context.Context, string, string) (net.Conn, error) {
+		<-try
+		return nil, errors.New("no way to etcd")
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { c.Run(ctx); close(done) }()
+	admitted := make(chan error)
+	go func() { admitted <- c.Admitted(t.Context()) }()
+	close(try)
+	if err := <-admitted; err != nil {
+		t.Error(err)
+	}
+	cancel()
+	<-done
 }
 
 // Who waits for an endpoint to be published is not told so before.
