@@ -72,7 +72,7 @@ func (d *Driver) Add(ctx context.Context, req *plugins.Request) (*plugins.Result
 	m.coming(w)
 	result, err := w.connect(ctx)
 	if err != nil {
-		err = errors.Join(a.Abort(err), d.dropUnused(ctx, req.Name, w.driven))
+		err = errors.Join(a.Abort(w.whenTaken(err)), d.dropUnused(ctx, req.Name, w.driven))
 		m.changed(ctx)
 		return nil, err
 	}
