@@ -147,10 +147,11 @@ func (a *Agent) keepMesh(records map[string]*endpoint.Record) error {
 	if len(a.secret.on)+len(a.secret.joining) == 0 {
 		return a.secret.mesh.Down(a.dev)
 	}
-	if _, err := a.raiseMesh(); err != nil {
+	link, err := a.raiseMesh()
+	if err != nil {
 		return err
 	}
-	return a.updatePeers()
+	return errors.Join(a.secret.mesh.Settle(a.dev, link, a.secret.tunnel), a.updatePeers())
 }
 
 // isOn notes which encrypted networks this host's records are on.

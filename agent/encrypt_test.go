@@ -446,6 +446,7 @@ func TestARenamedHostStaysInTheMesh(t *testing.T) {
 	w.settings[h] = append(w.settings[h], agentName+"=renamed")
 	w.startAgent(h)
 	w.eventually("the agent to be there", func() error { _, err := w.status(h); return err })
+	w.everyPair(members) // before an ADD, which would make the devices right
 	w.everyPair(append(members, w.addTo(h, "c", "front", secret)))
 	after := w.meshOf(h)
 	if after.Key != before.Key || after.Address == before.Address {

@@ -67,7 +67,11 @@ func (r *Resolver) Listen(c Client, at netip.AddrPort, sharing Sharing) (*Listen
 		questions: make(chan struct{}, maxQuestions), forwards: make(chan struct{}, maxForwards), open: make(chan struct{}, maxStreams),
 	}
 	// A socket belongs to the namespace in which it was made.
-	if err := c.NetNS.Do(func() error { return l.bind(at, sharing) }); err != nil {
+	err = c.NetNS.Do(func() error { return l.bind(at, sharing) })
+	if errors.Is(err, unix.EADDRNOTAVAIL) {
+		err = fmt.Errorf("%w: its loopback is down; whoever makes the namespace brings it up: ip link set lo up", err)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("open resolver in netns %s: %w", c.NetNS.Path(), err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

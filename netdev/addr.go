@@ -25,6 +25,14 @@ func (h *Handle) AddAddr(link Link, p netip.Prefix) error {
 	return nil
 }
 
+// DropAddr takes an address from a device. One that is gone already is success.
+func (h *Handle) DropAddr(link Link, p netip.Prefix) error {
+	if err := h.nl.AddrDel(link, &netlink.Addr{IPNet: IPNet(p)}); err != nil && !missing(err) {
+		return fmt.Errorf("drop address %s of %s: %w", p, link.Attrs().Name, err)
+	}
+	return nil
+}
+
 // Addrs lists a device's addresses of both families.
 func (h *Handle) Addrs(link Link) ([]netip.Prefix, error) {
 	addrs, err := retry(func() ([]netlink.Addr, error) { return h.nl.AddrList(link, netlink.FAMILY_ALL) })

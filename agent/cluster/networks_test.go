@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func anyConfig(uint32) (json.RawMessage, error) { return json.RawMessage(`{}`), nil }
@@ -92,6 +93,7 @@ func TestMemory(t *testing.T) {
 		t.Error("a client that has read nothing has overwritten the memory")
 	}
 	close(c.synced)
+	c.lastSeen = time.Now().Add(-time.Hour)
 	if err := c.Remember(path); err != nil {
 		t.Fatal(err)
 	}

@@ -64,6 +64,9 @@ func TestAHostIsRenamed(t *testing.T) {
 	if leased := slices.Sorted(maps.Keys(s.leased())); !slices.Equal(leased, []string{"endpoints/front/a/c1/eth0", "hosts/a", "hosts/other"}) {
 		t.Errorf("before the records are read etcd has %q", leased)
 	}
+	if len(b.names()) != 1 {
+		t.Errorf("b goes by %v still", b.names())
+	}
 	before := s.revision()
 	if err := b.SetEndpoints([]*Endpoint{endpointOn("b", "c1")}); err != nil {
 		t.Fatal(err)

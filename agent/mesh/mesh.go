@@ -169,6 +169,22 @@ func (m *Mesh) Up(dev *netdev.Handle, address netip.Addr, mtu int) (netdev.Link,
 	return dev.Link(Device)
 }
 
+// Settle leaves the device no address but this one. Another is of a name that
+// the host had before: the peers take nothing from there, when they know.
+func (m *Mesh) Settle(dev *netdev.Handle, link netdev.Link, address netip.Addr) error {
+	addrs, err := dev.Addrs(link)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, p := range addrs {
+		if p.Addr() != address {
+			errs = append(errs, dev.DropAddr(link, p))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // awaitLocal waits until the host takes the address for its own: the kernel
 // adds the route that says so from a work queue (addrconf_dad_work of
 // net/ipv6/addrconf.c), also where it detects no duplicates.
