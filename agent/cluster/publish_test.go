@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -186,26 +187,20 @@ func TestALeaseThatEndsIsTakenAnew(t *testing.T) {
 	})
 }
 
-// Where etcd does not answer what is remembered is good: nobody waits for it
-// longer than it takes to find out.
+// Where etcd does not answer what is remembered is good: nobody waits longer
+// than it takes to find out.
 func TestWithoutEtcdAHostIsAdmitted(t *testing.T) {
-	s := newServer(t)
-	try := make(chan struct{})
-	c := s.clientBy("here", func(context.Context, string, string) (net.Conn, error) {
-		<-try
-		return nil, errors.New("no way to etcd")
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := &Client{synced: make(chan struct{}), stirred: make(chan struct{})}
+		begin, admitted := time.Now(), make(chan error)
+		go func() { admitted <- c.Admitted(t.Context()) }()
+		synctest.Wait()
+		_ = c.seen("read etcd", errors.New("no way to it"))
+		if err := <-admitted; err != nil || time.Since(begin) != 0 {
+			t.Errorf("after %s: %v", time.Since(begin), err)
+		}
 	})
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() { c.Run(ctx); close(done) }()
-	admitted := make(chan error)
-	go func() { admitted <- c.Admitted(t.Context()) }()
-	close(try)
-	if err := <-admitted; err != nil {
-		t.Error(err)
-	}
-	cancel()
-	<-done
 }
 
 // Who waits for an endpoint to be published is not told so before.

@@ -61,6 +61,10 @@ func TestAHostIsRenamed(t *testing.T) {
 	if blocks := b.BlocksOf("front"); len(blocks) != 1 || b.View().Host("a") != nil || len(b.View().Endpoints("front")) != 0 {
 		t.Errorf("b has the blocks %s, and sees %v and %v", blocks, b.View().Hosts(), b.View().Endpoints("front"))
 	}
+	nettest.Eventually(t, "a lease", func() error { return b.Admitted(t.Context()) })
+	if err := b.flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	if leased := slices.Sorted(maps.Keys(s.leased())); !slices.Equal(leased, []string{"endpoints/front/a/c1/eth0", "hosts/a", "hosts/other"}) {
 		t.Errorf("before the records are read etcd has %q", leased)
 	}
