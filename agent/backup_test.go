@@ -156,6 +156,9 @@ func TestAHostFindsOutThatItsAddressesWereGivenByABackup(t *testing.T) {
 		}
 		return err
 	})
+	if err := a.TryPing("10.42.0.1"); err == nil {
+		t.Errorf("a is on the network with %s, which is %s's to give", a.ips[0], w.blockOwner(a.ips[0]))
+	}
 	d := w.addAgain(h, "d")
 	if owner := w.blockOwner(d.ips[0]); owner != "h1" {
 		t.Errorf("h1 has given out %s of host %q", d.ips[0], owner)
