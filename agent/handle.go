@@ -64,7 +64,8 @@ func (a *Agent) dispatch(ctx context.Context, req *api.Request) (string, *api.An
 	case req.RotateKey != nil:
 		return "rotate", &api.Answer{}, a.rotateKey()
 	case req.Forget != nil:
-		return "forget", &api.Answer{}, a.cluster.Forget(ctx, req.Forget.Host)
+		freed, err := a.cluster.Forget(ctx, req.Forget.Host)
+		return "forget", &api.Answer{Freed: freed}, err
 	}
 	return "unknown", nil, plugins.Errorf(plugins.CodeDecode, "the request asks for nothing that this agent knows")
 }

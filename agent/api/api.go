@@ -46,6 +46,7 @@ type Answer struct {
 	Found   []Endpoint   `json:"found,omitempty"`
 	Status  *Status      `json:"status,omitempty"`
 	Network *Network     `json:"network,omitempty"`
+	Freed   int          `json:"freed,omitempty"` // blocks and static addresses
 }
 
 // CodeInUse is the code of a network that cannot be removed because of an

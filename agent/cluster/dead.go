@@ -61,7 +61,8 @@ func (m *Mourner) mourn(ctx context.Context, host string) error {
 	if time.Since(m.seen[host].since) < m.After {
 		return nil
 	}
-	return m.Client.Forget(ctx, host)
+	_, err := m.Client.Forget(ctx, host)
+	return err
 }
 
 // missingHosts own addresses and are not alive.
@@ -100,25 +101,28 @@ func (c *Client) markDead(ctx context.Context, host string) error {
 	return err
 }
 
-// Forget frees every address of a host that does not live. It fails when the
-// host is there.
-func (c *Client) Forget(ctx context.Context, host string) error {
-	owned := c.view.ownedBy(host)
-	for _, k := range append(owned, "") {
+// Forget frees every block and static address of a host that does not live,
+// and tells how many those are. It fails when the host is there.
+func (c *Client) Forget(ctx context.Context, host string) (freed int, err error) {
+	for _, k := range append(c.view.ownedBy(host), "") {
 		// Each only while the dead host has it: another agent may have freed
 		// it already, and a third host have taken it.
 		conditions, op := []clientv3.Cmp{absent(hostKey(host))}, clientv3.OpDelete(key(kindDead, host))
 		if k != "" {
 			conditions, op = append(conditions, clientv3.Compare(clientv3.Value(k), "=", owner{host}.text())), clientv3.OpDelete(k)
 		}
-		if _, _, err := c.transact(ctx, conditions, []clientv3.Op{op}, nil); err != nil {
-			return err
+		done, _, err := c.transact(ctx, conditions, []clientv3.Op{op}, nil)
+		if err != nil {
+			return freed, err
+		}
+		if done && k != "" {
+			freed++
 		}
 	}
 	if c.view.Host(host) != nil {
-		return fmt.Errorf("forget host %s: it is alive", host)
+		return freed, fmt.Errorf("forget host %s: it is alive; stop its agent first", host)
 	}
-	return nil
+	return freed, nil
 }
 
 // ownedBy lists the keys of a host's addresses.

@@ -102,13 +102,23 @@ func TestAViewThatIsBehindHarmsNobody(t *testing.T) {
 	if err := m.Sweep(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	_ = m.Client.Forget(t.Context(), "gone") // the view does not know that there is nothing to forget
+	_, _ = m.Client.Forget(t.Context(), "gone") // the view does not know that there is nothing to forget
 	s.expect(before)
 	s.load(m.Client)
-	if err := m.Client.Forget(t.Context(), "gone"); err == nil || !strings.Contains(err.Error(), "alive") {
+	if _, err := m.Client.Forget(t.Context(), "gone"); err == nil || !strings.Contains(err.Error(), "alive") {
 		t.Errorf("forget a living host: %v", err)
 	}
 	s.expect(before)
+}
+
+func TestForgetTellsHowMuchItHasFreed(t *testing.T) {
+	s, _ := mourned(t)
+	c := s.loaded("here")
+	for _, want := range []int{2, 0} { // a block and a static address, and then nothing
+		if freed, err := c.Forget(t.Context(), "gone"); err != nil || freed != want {
+			t.Errorf("freed %d, %v; want %d", freed, err, want)
+		}
+	}
 }
 
 // What a third host has got since is not free.
@@ -117,8 +127,8 @@ func TestForgetLeavesWhatAThirdHostHasTaken(t *testing.T) {
 	c := s.loaded("here")
 	s.put(tinyBlock("10.46.0.4"), of("third"), static, of("third"))
 	before := s.keys()
-	if err := c.Forget(t.Context(), "gone"); err != nil {
-		t.Fatal(err)
+	if freed, err := c.Forget(t.Context(), "gone"); err != nil || freed > 0 {
+		t.Errorf("freed %d, %v", freed, err)
 	}
 	s.expect(before)
 }

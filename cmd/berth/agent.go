@@ -74,8 +74,14 @@ func agentForgetCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = api.Call(cmd.Context(), store, api.Request{Forget: &api.Forget{Host: args[0]}})
-			return err
+			answer, err := api.Call(cmd.Context(), store, api.Request{Forget: &api.Forget{Host: args[0]}})
+			if err != nil {
+				return err
+			}
+			if answer.Freed == 0 {
+				cmd.PrintErrf("berth: no block and no static address of the cluster is of a host %s\n", args[0])
+			}
+			return nil
 		},
 	}
 }
