@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -227,31 +228,43 @@ var (
 	perfRate  = regexp.MustCompile(`Queries per second: +([0-9.]+)`)
 	perfDelay = regexp.MustCompile(`Average Latency \(s\): +([0-9.]+)`)
 	perfGood  = regexp.MustCompile(`NOERROR \d+ \(100\.00%\)`)
-	perfLost  = regexp.MustCompile(`Queries lost: +0 `)
+	perfLost  = regexp.MustCompile(`Queries lost: +\d+ \(([0-9.]+)%\)`)
 )
 
+// asked is what dnsperf tells.
+type asked struct {
+	rate  float64 // answers a second
+	delay time.Duration
+	lost  float64 // of a hundred questions
+}
+
 // asks has dnsperf ask for a second, so many questions at once.
-func (c *contender) asks(kind string, atOnce int) (rate float64, delay time.Duration, err error) {
+func (c *contender) asks(kind string, atOnce int) (a asked, err error) {
 	args := []string{"-s", resolverOf(c.name), "-d", namesDir + "/" + kind, "-l", "1", "-q", strconv.Itoa(atOnce)}
 	if c.name != "dns-berth" {
 		args = append(args, "-a", namesAsker)
 	}
 	out, err := exec.Command("dnsperf", args...).CombinedOutput()
 	if err != nil {
-		return 0, 0, fmt.Errorf("dnsperf: %w: %s", err, out)
+		return a, fmt.Errorf("dnsperf: %w: %s", err, out)
 	}
-	if !perfGood.Match(out) || !perfLost.Match(out) {
-		return 0, 0, fmt.Errorf("%s: %s: not every question was answered: %s", c.name, kind, out)
+	var seconds float64
+	err = errors.Join(figure(perfRate, out, &a.rate), figure(perfDelay, out, &seconds), figure(perfLost, out, &a.lost))
+	if err != nil || !perfGood.Match(out) {
+		return a, fmt.Errorf("%s: %s: not every answer is good: %w: %s", c.name, kind, err, out)
 	}
-	if m := perfRate.FindSubmatch(out); m != nil {
-		rate, err = strconv.ParseFloat(string(m[1]), 64)
+	a.delay = time.Duration(seconds * float64(time.Second))
+	return a, nil
+}
+
+// figure reads the number that the pattern finds.
+func figure(pattern *regexp.Regexp, text []byte, into *float64) (err error) {
+	m := pattern.FindSubmatch(text)
+	if m == nil {
+		return fmt.Errorf("nothing matches %s", pattern)
 	}
-	if m := perfDelay.FindSubmatch(out); m != nil && err == nil {
-		var seconds float64
-		seconds, err = strconv.ParseFloat(string(m[1]), 64)
-		delay = time.Duration(seconds * float64(time.Second))
-	}
-	return rate, delay, err
+	*into, err = strconv.ParseFloat(string(m[1]), 64)
+	return err
 }
 
 // names measures the resolvers in turns, one kind of question after another.
@@ -284,11 +297,11 @@ func (r *report) namesTable() string {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n## Names of %d containers\n\ndnsperf in the same namespace; no resolver keeps what upstream said.\n\n", namesN)
-	fmt.Fprintf(&b, "| asked | resolver | queries a second, %d at once | time of one by itself |\n|---|---|---|---|\n", manyAtOnce)
+	fmt.Fprintf(&b, "| asked | resolver | answers a second, %d at once | lost, at worst | time of one by itself |\n|---|---|---|---|---|\n", manyAtOnce)
 	for _, kind := range nameKinds {
 		for _, server := range nameservers {
 			s := r.by[server.label+" "+kind.name]
-			fmt.Fprintf(&b, "| %s | %s | %.0f | %.0f µs |\n", kind.what, server.what, median(s.rate), float64(median(s.connect))/1e3)
+			fmt.Fprintf(&b, "| %s | %s | %.0f | %.1f %% | %.0f µs |\n", kind.what, server.what, median(s.rate), slices.Max(s.lost), float64(median(s.connect))/1e3)
 		}
 	}
 	return b.String()

@@ -47,7 +47,8 @@ type answer struct {
 	Add, Del []time.Duration
 	Wall     time.Duration
 	Connect  []time.Duration
-	Rate     float64 // bits a second
+	Rate     float64 // bits or answers a second
+	Lost     float64 // of a hundred questions
 	PeakKiB  int64
 	Err      string
 }
@@ -192,11 +193,12 @@ func (w *worker) serve(o order) (a answer, err error) {
 		a.Connect, err = w.connects(o.Dials)
 	case o.Throughput:
 		a.Rate, err = w.throughput()
-	case o.Names != "" && o.AtOnce > 1:
-		a.Rate, _, err = w.asks(o.Names, o.AtOnce)
 	case o.Names != "":
-		a.Connect = make([]time.Duration, 1)
-		_, a.Connect[0], err = w.asks(o.Names, o.AtOnce)
+		var got asked
+		got, err = w.asks(o.Names, o.AtOnce)
+		if a.Rate, a.Lost = got.rate, got.lost; o.AtOnce == 1 {
+			a.Connect = []time.Duration{got.delay}
+		}
 	case o.Parallel > 0:
 		return w.parallel(o)
 	}

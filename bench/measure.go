@@ -28,7 +28,8 @@ type series struct {
 	add, del []time.Duration
 	parallel []time.Duration
 	connect  []time.Duration
-	rate     []float64 // bits a second
+	rate     []float64 // bits or answers a second
+	lost     []float64 // of a hundred questions
 	peak     int64
 }
 
@@ -136,6 +137,7 @@ func (r *report) alternate(hosts map[string]*host, order order, turns int) error
 			s.connect = append(s.connect, a.Connect...)
 			if order.Throughput || order.AtOnce > 1 {
 				s.rate = append(s.rate, a.Rate)
+				s.lost = append(s.lost, a.Lost)
 			}
 			if order.Parallel > 0 {
 				s.parallel = append(s.parallel, a.Wall)
