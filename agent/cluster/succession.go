@@ -110,10 +110,8 @@ func (v *View) disown(host string) (keys []string) {
 		for k, e := range of.all {
 			if e.Host == host {
 				keys = append(keys, k)
+				of.drop(k)
 			}
-		}
-		for _, k := range keys {
-			of.drop(k)
 		}
 	}
 	return keys
