@@ -14,6 +14,7 @@ import (
 	"github.com/coreos/go-iptables/iptables"
 	"golang.org/x/sys/unix"
 
+	"github.com/berth-net/berth/internal/flock"
 	"github.com/berth-net/berth/netdev"
 	"github.com/berth-net/berth/plugins"
 )
@@ -329,20 +330,7 @@ func lockIPTables() (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
 	}
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
-	if err != nil {
-		return nil, &os.PathError{Op: "lock", Path: path, Err: err}
-	}
-	for {
-		if err = unix.Flock(fd, unix.LOCK_EX); err != unix.EINTR {
-			break
-		}
-	}
-	if err != nil {
-		unix.Close(fd)
-		return nil, &os.PathError{Op: "lock", Path: path, Err: err}
-	}
-	return func() { unix.Close(fd) }, nil
+	return flock.Take(path, unix.O_CREAT, unix.LOCK_EX)
 }
 
 // command is the tool's name of a family.
@@ -512,6 +500,7 @@ func (h *iptHook) beforeBarrier(ipt *iptables.IPTables) error {
 	}
 	return ipt.Insert(h.table, h.chain, stop, h.spec...)
 }
+
 func (f IPTables) tool(is4 bool) (*iptables.IPTables, error) {
 	path, err := exec.LookPath(f.command(is4, ""))
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-net/berth/endpoint"
+	"github.com/berth-net/berth/internal/flock"
 	"github.com/berth-net/berth/netdev"
 	"github.com/berth-net/berth/netns"
 	"github.com/berth-net/berth/plugins"
@@ -78,7 +79,7 @@ func (c *Catalogue) holdFile(n *Network) (unlock func(), err error) {
 	if n.File == "" {
 		return func() {}, nil
 	}
-	unlock, err = flock(n.File, 0, unix.LOCK_SH)
+	unlock, err = flock.Take(n.File, 0, unix.LOCK_SH)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("network %q: %w: it has just been removed", n.Name, ErrNoNetwork)
 	}

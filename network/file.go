@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-net/berth/internal/flock"
 )
 
 // A temporary file begins with a dot and does not end like a configuration,
@@ -30,7 +32,7 @@ func (c *Catalogue) locked(fn func() error) error {
 	if err := os.MkdirAll(c.dir, 0o755); err != nil {
 		return fmt.Errorf("create networks' directory: %w", err)
 	}
-	unlock, err := flock(c.dir, unix.O_DIRECTORY, unix.LOCK_EX)
+	unlock, err := flock.Take(c.dir, unix.O_DIRECTORY, unix.LOCK_EX)
 	if err != nil {
 		return err
 	}
@@ -39,28 +41,6 @@ func (c *Catalogue) locked(fn func() error) error {
 		return err
 	}
 	return fn()
-}
-
-func flock(path string, flags, how int) (unlock func(), err error) {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|flags, 0)
-	if err != nil {
-		return nil, &os.PathError{Op: "lock", Path: path, Err: err}
-	}
-	for {
-		if err = unix.Flock(fd, how); err != unix.EINTR {
-			break
-		}
-	}
-	if err != nil {
-		unix.Close(fd)
-		return nil, &os.PathError{Op: "lock", Path: path, Err: err}
-	}
-	return func() {
-		// Closing is not enough: a child that is just being started has the
-		// descriptor, too, until it becomes its program.
-		unix.Flock(fd, unix.LOCK_UN)
-		unix.Close(fd)
-	}, nil
 }
 
 // removeLeftovers removes the temporary files of processes that were killed;

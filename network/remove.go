@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-net/berth/endpoint"
+	"github.com/berth-net/berth/internal/flock"
 	"github.com/berth-net/berth/plugins"
 	"github.com/berth-net/berth/plugins/table"
 )
@@ -38,7 +39,7 @@ func (c *Catalogue) Remove(ctx context.Context, name string) error {
 }
 
 func (c *Catalogue) remove(ctx context.Context, n *Network) error {
-	unlock, err := flock(n.File, 0, unix.LOCK_EX|unix.LOCK_NB)
+	unlock, err := flock.Take(n.File, 0, unix.LOCK_EX|unix.LOCK_NB)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return ErrNoNetwork // somebody was faster

@@ -21,6 +21,8 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-net/berth/internal/flock"
 )
 
 // DefaultRoot is where the directories of all boots are.
@@ -102,26 +104,11 @@ func (s *Store) View(fn func(*Tx) error) error {
 // lock takes the host-wide lock. bbolt has one of its own but waits for it by
 // polling every 50 ms; the kernel's flock queue wakes waiters in turn.
 func (s *Store) lock(how int) (unlock func(), err error) {
-	path := filepath.Join(s.dir, "lock")
-	flags := unix.O_RDONLY | unix.O_CLOEXEC
+	flags := 0
 	if how == unix.LOCK_EX {
-		flags |= unix.O_CREAT
+		flags = unix.O_CREAT
 	}
-	fd, err := unix.Open(path, flags, 0o600)
-	if err != nil {
-		return nil, &os.PathError{Op: "lock state", Path: path, Err: err}
-	}
-	for {
-		err = unix.Flock(fd, how)
-		if err != unix.EINTR {
-			break
-		}
-	}
-	if err != nil {
-		unix.Close(fd)
-		return nil, &os.PathError{Op: "lock state", Path: path, Err: err}
-	}
-	return func() { unix.Close(fd) }, nil
+	return flock.Take(filepath.Join(s.dir, "lock"), flags, how)
 }
 
 // prepare makes this boot's directory and, when it was not there, removes

@@ -30,7 +30,7 @@ var Table = []Layer{
 var Apart = []string{"nettest", "test", "bench", "internal"}
 
 // Shared lists what everything may import although it is below Apart.
-var Shared = []string{"internal/coldjson", "internal/pause", "internal/version", "internal/words"}
+var Shared = []string{"internal/coldjson", "internal/flock", "internal/pause", "internal/version", "internal/words"}
 
 // Forbidden are imports that the ranks alone do not exclude.
 var Forbidden = []struct{ Folder, Import, Why string }{

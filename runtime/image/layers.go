@@ -12,6 +12,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-net/berth/internal/flock"
 )
 
 // unpackAll brings the layers of an image to this host and returns their
@@ -46,7 +48,7 @@ func (s *Store) layer(layer v1.Layer, diffID v1.Hash) (string, error) {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 		return "", fmt.Errorf("unpack layer %s: %w", diffID, err)
 	}
-	unlock, err := lockFile(dir + ".lock")
+	unlock, err := flock.Take(dir+".lock", unix.O_CREAT, unix.LOCK_EX)
 	if err != nil {
 		return "", err
 	}
@@ -99,22 +101,4 @@ func (s *Store) layerDir(diffID v1.Hash) (string, error) {
 		return "", fmt.Errorf("layer digest %q: %w: want sha256 and 64 hexadecimal digits", diffID, ErrInvalid)
 	}
 	return filepath.Join(s.root, "layers", diffID.Hex), nil
-}
-
-// lockFile takes an exclusive flock on path.
-func lockFile(path string) (unlock func(), err error) {
-	file, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, &os.PathError{Op: "lock", Path: path, Err: err}
-	}
-	for {
-		if err = unix.Flock(int(file.Fd()), unix.LOCK_EX); !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
-	if err != nil {
-		file.Close()
-		return nil, &os.PathError{Op: "lock", Path: path, Err: err}
-	}
-	return func() { file.Close() }, nil
 }
